@@ -1,0 +1,1 @@
+"""The gateway's own pages under /gateway/. They read state and never stand on the request path."""

@@ -1,0 +1,1 @@
+"""What the RFCs say, as pure functions: no I/O, nothing of fastgw is imported."""

@@ -1,0 +1,1 @@
+"""Where to? Backends, their health, and the choice between them."""

@@ -1,0 +1,1 @@
+"""Processes: granian workers, their sockets, draining and reloading. granian's only home."""

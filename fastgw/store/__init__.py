@@ -1,0 +1,1 @@
+"""Redis and Valkey. In this version: the embedded server, and a ping."""
