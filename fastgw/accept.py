@@ -1,0 +1,94 @@
+"""The first step: is this a request that can be passed on, whose is it, and how will it be called?"""
+
+from __future__ import annotations
+
+import re
+from random import Random
+from typing import TYPE_CHECKING, Final
+
+from fastgw.errors import BAD_REQUEST, HEADERS_TOO_LARGE, METHOD_NOT_ALLOWED, PAYLOAD_TOO_LARGE, GatewayError
+from fastgw.protocol.fields import HOP_BY_HOP, MalformedRequest
+from fastgw.protocol.forwarded import CLAIMS, TrustedProxies
+from fastgw.protocol.framing import body_length
+
+if TYPE_CHECKING:
+    from fastgw.exchange import Exchange
+
+SPECIAL: Final = HOP_BY_HOP | CLAIMS | frozenset({b"content-length", b"expect", b"host", b"via", b"x-request-id"})
+"""Request fields that are not simply copied to the backend; heads.py says what becomes of each."""
+
+NEVER_FORWARDED: Final = frozenset({b"CONNECT", b"TRACE"})
+"""A tunnel is not what a gateway is for; TRACE would show credentials to scripts (RFC 9110 9.3.8)."""
+
+MAX_FIELDS: Final = 100
+"""Header fields of one request; hyper's own limit, here for servers that know none."""
+
+_SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._\-]{1,128}")
+
+
+class Accept:
+    """Checks a request and fills in what every later step wants to know of it."""
+
+    def __init__(self, trusted: TrustedProxies, max_body_bytes: int) -> None:
+        """trusted: whose X-Forwarded-For is believed. max_body_bytes: largest body that is let in."""
+        self._trusted = trusted
+        self._max_body_bytes = max_body_bytes
+        # Not secrets, so no system call each: a generator seeded once from the system's randomness.
+        self._bits = bits = Random().getrandbits  # noqa: S311 - request ids are names, not secrets
+        self._id_start = b"%08x-%04x-4%03x-" % (bits(32), bits(16), bits(12))
+
+    def __call__(self, x: Exchange) -> None:  # noqa: C901 - one pass over the fields, for speed
+        """Sets special, request_id, host, forwarded_for, client, is_peer_trusted and body_length.
+
+        Raises GatewayError: 400 for what could be read in two ways, 405, 413 before a byte of the body is
+        read, 431.
+        """
+        special = x.special = [field for field in x.headers if field[0] in SPECIAL]
+        hosts, request_id = 0, b""
+        is_framed = x.http_version == "2"  # where frames tell
+        for name, value in special:
+            if name == b"host":
+                x.host = value
+                hosts += 1
+            elif name == b"content-length" or name == b"transfer-encoding":  # noqa: PLR1714 - half the cost of a set
+                is_framed = True
+            elif name == b"x-request-id":
+                request_id = value
+            elif name == b"x-forwarded-for":
+                x.forwarded_for = value if x.forwarded_for is None else x.forwarded_for + b", " + value
+        x.request_id = request_id if request_id and _SANE_REQUEST_ID.fullmatch(request_id) else self._new_id()
+        x.is_peer_trusted = self._trusted.trusts(x.peer)
+        if x.forwarded_for is not None:
+            x.client = self._trusted.client_of(x.peer, x.forwarded_for)
+        if hosts != 1 or not x.host:
+            self._judge_host(x, hosts)
+        if x.method in NEVER_FORWARDED:
+            raise GatewayError(METHOD_NOT_ALLOWED)
+        if len(x.headers) > MAX_FIELDS:
+            raise GatewayError(HEADERS_TOO_LARGE, f"more than {MAX_FIELDS} fields")
+        if is_framed:
+            self._measure_body(x)
+
+    def _judge_host(self, x: Exchange, hosts: int) -> None:
+        """HTTP/1.1 must name its host, once (RFC 9112 3.2)."""
+        if hosts > 1:
+            raise GatewayError(BAD_REQUEST, "more than one Host")
+        if x.http_version == "1.1":
+            raise GatewayError(BAD_REQUEST, "the Host field is missing")
+
+    def _measure_body(self, x: Exchange) -> None:
+        """Find how long the body is, and whether it may be that long."""
+        try:
+            x.body_length = body_length(x.special, x.http_version)
+        except MalformedRequest as error:
+            raise GatewayError(BAD_REQUEST, str(error)) from None
+        if x.body_length > self._max_body_bytes:
+            raise GatewayError(PAYLOAD_TOO_LARGE, f"at most {self._max_body_bytes} bytes are allowed")
+
+    def _new_id(self) -> bytes:
+        """A UUID of version 4 (RFC 9562 5.4): 60 random bits are this process's, 62 the request's. 0.35 us.
+
+        uuid.uuid4 asks the kernel each time and takes 1.7 us; drawing all 122 bits anew takes 0.6.
+        """
+        bits = self._bits
+        return self._id_start + b"%04x-%012x" % (bits(14) | 0x8000, bits(48))

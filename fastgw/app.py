@@ -1,0 +1,60 @@
+"""The ASGI callable: lifespan, http, websocket; a page of the gateway's own, or the path of a request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastgw.endpoints.table import ROOT
+from fastgw.exchange import Exchange
+from fastgw.wiring import House
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from fastgw.background import Drain
+    from fastgw.endpoints.table import Pages
+    from fastgw.exchange import Receive, Scope, Send
+    from fastgw.gateway import Gateway
+    from fastgw.settings.model import Settings
+
+
+class App:
+    """One process's ASGI 3 application. It must be given its lifespan events before the first request."""
+
+    def __init__(self, settings: Settings, drain: Drain) -> None:
+        """drain: told by the server when the process is to stop."""
+        self._settings = settings
+        self._drain = drain
+        self._gateway: Gateway
+        self._pages: Pages
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """See the ASGI specification. What it returns never raises for a request.
+
+        No coroutine of its own: it only says whose the request is.
+        """
+        kind = scope["type"]
+        if kind == "lifespan":
+            return self._lifespan(receive, send)
+        x = Exchange(scope, receive, send)
+        if self._drain.is_draining:
+            x.must_close = True
+        if kind != "http":
+            return self._gateway.websocket(x)
+        if scope["path"].startswith(ROOT) and (page := self._pages.find(scope["path"])) is not None:
+            return self._gateway.page(x, page)
+        return self._gateway.http(x)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()  # lifespan.startup
+        house = House(self._settings, self._drain)
+        self._gateway, self._pages = house.gateway, house.pages
+        await send({"type": "lifespan.startup.complete"})
+        await receive()  # lifespan.shutdown
+        await house.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def build(settings: Settings, drain: Drain) -> App:
+    """The application for one worker process."""
+    return App(settings, drain)

@@ -1,0 +1,107 @@
+"""Every error a client can be given: code, status, message, and what to do next. One table.
+
+`docs/reference/errors.md` is generated from it. The answer's body is
+`{"error": {"code", "message", "requestId", "retryAfter"?}}`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorKind:
+    """One row of the table."""
+
+    code: str
+    status: int
+    message: str
+    hint: str
+    retry_after_s: int | None = None
+
+
+BAD_REQUEST: Final = ErrorKind(
+    "BAD_REQUEST",
+    400,
+    "The request is malformed",
+    "Correct the request; the message says what is wrong with it.",
+)
+NOT_FOUND: Final = ErrorKind(
+    "NOT_FOUND",
+    404,
+    "The gateway has no such page",
+    "See docs/reference/endpoints.md for the pages under /gateway/.",
+)
+METHOD_NOT_ALLOWED: Final = ErrorKind(
+    "METHOD_NOT_ALLOWED",
+    405,
+    "This method is not served here",
+    "CONNECT and TRACE are never forwarded; pages of the gateway answer the methods in Allow.",
+)
+REQUEST_TIMEOUT: Final = ErrorKind(
+    "REQUEST_TIMEOUT",
+    408,
+    "The request's body did not arrive in time",
+    "Send the body without pauses, or in smaller requests.",
+)
+PAYLOAD_TOO_LARGE: Final = ErrorKind(
+    "PAYLOAD_TOO_LARGE",
+    413,
+    "The request's body is larger than allowed",
+    "Send less, or raise MAX_BODY_BYTES.",
+)
+HEADERS_TOO_LARGE: Final = ErrorKind(
+    "HEADERS_TOO_LARGE",
+    431,
+    "The request's header fields are larger than allowed",
+    "Send smaller or fewer fields; cookies are the usual culprit.",
+)
+INTERNAL_ERROR: Final = ErrorKind(
+    "INTERNAL_ERROR",
+    500,
+    "The gateway failed",
+    "This is a fault of fastgw: report it with the request id and the gateway's log line.",
+)
+BAD_GATEWAY: Final = ErrorKind(
+    "BAD_GATEWAY",
+    502,
+    "The backend could not be reached or did not answer properly",
+    "Check that the backend runs and that FASTAPI_URL names it.",
+)
+SERVICE_UNAVAILABLE: Final = ErrorKind(
+    "SERVICE_UNAVAILABLE",
+    503,
+    "The gateway can't take the request now",
+    "Try again after Retry-After seconds; if it lasts, add backends or raise FASTAPI_POOL_SIZE.",
+    retry_after_s=1,
+)
+GATEWAY_TIMEOUT: Final = ErrorKind(
+    "GATEWAY_TIMEOUT",
+    504,
+    "The backend did not answer in time",
+    "Look at the backend's load, or raise FASTAPI_TIMEOUT.",
+)
+
+ALL: Final = (
+    BAD_REQUEST,
+    NOT_FOUND,
+    METHOD_NOT_ALLOWED,
+    REQUEST_TIMEOUT,
+    PAYLOAD_TOO_LARGE,
+    HEADERS_TOO_LARGE,
+    INTERNAL_ERROR,
+    BAD_GATEWAY,
+    SERVICE_UNAVAILABLE,
+    GATEWAY_TIMEOUT,
+)
+
+
+class GatewayError(Exception):
+    """A request can't be served: which kind of error the client is told, and what exactly happened."""
+
+    def __init__(self, kind: ErrorKind, detail: str = "") -> None:
+        """detail: one sentence for the client, without secrets and without addresses of backends."""
+        super().__init__(detail or kind.message)
+        self.kind = kind
+        self.message = f"{kind.message}: {detail}" if detail else kind.message

@@ -1,0 +1,122 @@
+"""Exchange -> head of the request to the backend; head of its response -> fields for the client. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from fastgw.accept import SPECIAL
+from fastgw.errors import BAD_REQUEST, HEADERS_TOO_LARGE, GatewayError
+from fastgw.protocol.fields import HOP_BY_HOP, Fields, connection_options, first
+from fastgw.respond import own_fields
+
+if TYPE_CHECKING:
+    from fastgw.exchange import Exchange
+
+VIA: Final = b"1.1 fastgw"
+"""Our entry in Via (RFC 9110 7.6.3): the version is taken as 1.1; a pseudonym, as a host name tells too much."""
+
+MAX_HEAD_BYTES: Final = 48 * 1024
+"""Largest request head for a backend. uvicorn's parsers take 64 KiB, Node 16 KiB; real cookies need less."""
+
+CHUNKED: Final = b"transfer-encoding: chunked"
+
+NOT_FROM_BACKEND: Final = HOP_BY_HOP | frozenset({b"x-request-id", b"x-gateway-version", b"x-gateway-duration"})
+"""Response fields that the gateway states itself, or that end at this hop."""
+
+_VIA: Final = (b"via", VIA)
+_SERVER: Final = (b"server", b"fastgw")
+_COMMON_OPTIONS: Final = frozenset({b"keep-alive", b"close", b""})
+_PROTO: Final = {"http": b"http", "https": b"https", "ws": b"http", "wss": b"https"}
+
+_REQUEST: Final = (
+    b"%b %b HTTP/1.1\r\nhost: %b\r\nx-forwarded-for: %b\r\nx-forwarded-proto: %b\r\nx-forwarded-host: %b\r\n"
+    b"x-request-id: %b\r\nvia: %b\r\n%b\r\n"
+)
+_OWN_LINES: Final = _REQUEST.count(b"\n")
+
+
+def request_head(x: Exchange, authority: bytes, framing: bytes) -> bytes:
+    """The request's head for a backend, up to and with the empty line.
+
+    authority: the backend's host and port, for Host. framing: the line that says where the body ends, or b"".
+    Raises GatewayError: 400 if a name or value would have made a line of its own, 431 for a head that backends
+    would refuse.
+    """
+    lines = [b": ".join(field) for field in x.headers if field[0] not in SPECIAL]
+    chain, proto, host, via = x.peer.encode(), _PROTO[x.scope["scheme"]], x.host, VIA
+    if len(x.special) > 1:  # more than Host
+        chain, proto, host, via = _by_proxies(x, chain, proto)
+        lines = _without_options(x, lines)
+    if framing:
+        lines.append(framing)
+    count = _OWN_LINES + len(lines)
+    lines.append(b"")
+    head = _REQUEST % (x.method, x.target, authority, chain, proto, host, x.request_id, via, b"\r\n".join(lines))
+    if head.count(b"\n") != count:  # the server has refused this already; if not, it ends here
+        raise GatewayError(BAD_REQUEST, "a line feed in the request's target or fields")
+    if len(head) > MAX_HEAD_BYTES:
+        raise GatewayError(HEADERS_TOO_LARGE, f"more than {MAX_HEAD_BYTES} bytes")
+    return head
+
+
+def length_line(length: int) -> bytes:
+    """The line that frames a body of known length."""
+    return b"content-length: %d" % length
+
+
+def handshake_fields(x: Exchange) -> list[tuple[str, str]]:
+    """The fields of a WebSocket handshake for the backend, as text: without those that the handshake itself makes."""
+    chain, proto, host, via = _by_proxies(x, x.peer.encode(), _PROTO[x.scope["scheme"]])
+    fields = [field for field in x.headers if field[0] not in SPECIAL and not field[0].startswith(b"sec-websocket-")]
+    fields += [
+        (b"x-forwarded-for", chain),
+        (b"x-forwarded-proto", proto),
+        (b"x-forwarded-host", host),
+        (b"x-request-id", x.request_id),
+        (b"via", via),
+    ]
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields]
+
+
+def _by_proxies(x: Exchange, chain: bytes, proto: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    """X-Forwarded-For, -Proto, -Host and Via: a trusted peer's words are kept and added to, others' replaced.
+
+    Via is appended to whoever it came from: it is there against loops, not for trust (RFC 9110 7.6.3).
+    """
+    host = x.host
+    earlier = first(x.special, b"via")
+    via = VIA if earlier is None else earlier + b", " + VIA
+    if x.is_peer_trusted:
+        if x.forwarded_for:
+            chain = x.forwarded_for + b", " + chain
+        proto = first(x.special, b"x-forwarded-proto") or proto
+        host = first(x.special, b"x-forwarded-host") or host
+    return chain, proto, host, via
+
+
+def _without_options(x: Exchange, lines: list[bytes]) -> list[bytes]:
+    """The lines without those that Connection names; with X-Real-IP and Forwarded if the peer may set them."""
+    options: frozenset[bytes] = frozenset()
+    for name, value in x.special:
+        if name == b"connection":
+            if value not in _COMMON_OPTIONS:
+                options |= connection_options(value) - _COMMON_OPTIONS
+        elif x.is_peer_trusted and name in {b"x-real-ip", b"forwarded"}:
+            lines.append(name + b": " + value)
+    if options:
+        lines = [line for line in lines if line.partition(b":")[0] not in options]
+    return lines
+
+
+def response_fields(x: Exchange, fields: Fields) -> Fields:
+    """The fields for the client: the backend's without those of its hop, and the gateway's own."""
+    out = [field for field in fields if field[0] not in NOT_FROM_BACKEND]
+    if len(out) != len(fields):
+        options = first(fields, b"connection") or b""
+        if options not in _COMMON_OPTIONS and (named := connection_options(options) - _COMMON_OPTIONS):
+            out = [field for field in out if field[0] not in named]
+    if first(out, b"server") is None:
+        out.append(_SERVER)
+    out.append(_VIA)
+    out += own_fields(x)
+    return out

@@ -1,0 +1,80 @@
+"""The path of a request, on one page.
+
+    accept -> deliver -> respond
+
+Each step is a door of the room that is named beside it; steps share the Exchange and do not know each other.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from fastgw.errors import INTERNAL_ERROR, GatewayError
+from fastgw.exchange import End
+from fastgw.forwarding.body import cut_short
+from fastgw.respond import error_answer, respond
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from fastgw.accept import Accept
+    from fastgw.exchange import Exchange
+    from fastgw.forwarding.deliver import Deliver
+    from fastgw.forwarding.websocket import Tunnel
+
+log = logging.getLogger("fastgw.gateway")
+
+
+class Gateway:
+    """The steps of a request, in order."""
+
+    def __init__(self, accept: Accept, deliver: Deliver, tunnel: Tunnel) -> None:
+        """See the modules of the same names."""
+        self.accept = accept
+        self.deliver = deliver
+        self.tunnel = tunnel
+
+    async def http(self, x: Exchange) -> None:
+        """Serve one HTTP request to its end. Never raises: each failure is answered, or breaks the client off."""
+        try:
+            self.accept(x)  # accept.py           may it be passed on?   400, 405, 413, 431
+            await self.deliver(x)  # forwarding/  who answers it?        502, 503, 504
+        except GatewayError as error:
+            await self._refuse(x, error)
+        except Exception as error:
+            await self._fail(x, error)
+
+    async def websocket(self, x: Exchange) -> None:
+        """Serve one WebSocket to its end. Never raises."""
+        try:
+            self.accept(x)
+            refusal = await self.tunnel(x)
+            if refusal is not None:
+                await respond(x, refusal)
+        except GatewayError as error:
+            await self._refuse(x, error)
+        except Exception as error:
+            await self._fail(x, error)
+
+    async def page(self, x: Exchange, page: Callable[[Exchange], Awaitable[None]]) -> None:
+        """Serve one of the gateway's own pages. Never raises."""
+        try:
+            self.accept(x)
+            await page(x)
+        except GatewayError as error:
+            await self._refuse(x, error)
+        except Exception as error:
+            await self._fail(x, error)
+
+    async def _refuse(self, x: Exchange, error: GatewayError) -> None:
+        await respond(x, error_answer(error, x.request_id))
+
+    async def _fail(self, x: Exchange, error: Exception) -> None:
+        """A fault of ours: logged whole, told to the client in one line; the process goes on."""
+        x.end = End.FAILED
+        log.error("request %s failed", x.request_id.decode(), exc_info=error)
+        if x.head_sent:
+            cut_short(x)
+        else:
+            await self._refuse(x, GatewayError(INTERNAL_ERROR))

@@ -1,0 +1,84 @@
+"""Writes an answer of the gateway's own to the client: an error in the JSON shape, or one of its pages."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from fastgw import __version__
+from fastgw.exchange import End
+
+if TYPE_CHECKING:
+    from fastgw.errors import GatewayError
+    from fastgw.exchange import Exchange
+    from fastgw.protocol.fields import Fields
+
+JSON: Final = (b"content-type", b"application/json")
+_SERVER: Final = (b"server", b"fastgw")
+_VERSION: Final = (b"x-gateway-version", __version__.encode())
+_CLOSE: Final = (b"connection", b"close")
+_NO_STORE: Final = (b"cache-control", b"no-store")
+_MESSAGES: Final = {
+    "http": ("http.response.start", "http.response.body"),
+    "websocket": ("websocket.http.response.start", "websocket.http.response.body"),
+}
+"""A refused WebSocket handshake is answered by HTTP (ASGI's websocket denial response)."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """A complete answer that no backend was asked for."""
+
+    status: int
+    body: bytes
+    fields: Fields = field(default_factory=lambda: [JSON])
+
+
+def json_answer(status: int, content: Any) -> Answer:
+    """An answer whose body is `content` as JSON. It is not to be stored by anyone: it tells of this moment."""
+    return Answer(status, orjson.dumps(content), [JSON, _NO_STORE])
+
+
+def error_answer(error: GatewayError, request_id: bytes) -> Answer:
+    """The error as `{"error": {"code", "message", "requestId", "retryAfter"?}}`; Retry-After where it helps."""
+    kind = error.kind
+    content: dict[str, Any] = {"code": kind.code, "message": error.message, "requestId": request_id.decode()}
+    fields = [JSON, _NO_STORE]
+    if kind.retry_after_s is not None:
+        content["retryAfter"] = seconds = math.ceil(kind.retry_after_s)
+        fields.append((b"retry-after", b"%d" % seconds))
+    return Answer(kind.status, orjson.dumps({"error": content}), fields)
+
+
+def own_fields(x: Exchange) -> Fields:
+    """What every answer says of the gateway: request id, version, time, and its own share of it (Server-Timing).
+
+    Milliseconds with two decimals: perf_counter is finer, but a hundredth is what can be told apart from noise.
+    """
+    total_ms = (perf_counter() - x.started) * 1e3
+    upstream_ms = x.upstream_s * 1e3
+    fields = [
+        (b"x-request-id", x.request_id),
+        _VERSION,
+        (b"x-gateway-duration", b"%.2fms" % total_ms),
+        (b"server-timing", b"gateway;dur=%.2f, backend;dur=%.2f" % (total_ms - upstream_ms, upstream_ms)),
+    ]
+    if x.must_close:
+        fields.append(_CLOSE)
+    return fields
+
+
+async def respond(x: Exchange, answer: Answer) -> None:
+    """Send an answer in one piece; for HEAD its head only."""
+    x.status = answer.status
+    x.head_sent = True
+    x.end = End.REFUSED
+    length = (b"content-length", b"%d" % len(answer.body))
+    fields = [*answer.fields, length, _SERVER, *own_fields(x)]
+    start, body = _MESSAGES[x.scope["type"]]
+    await x.send({"type": start, "status": answer.status, "headers": fields})
+    await x.send({"type": body, "body": b"" if x.method == b"HEAD" else answer.body})

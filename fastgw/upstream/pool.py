@@ -1,0 +1,202 @@
+"""Keep-alive connections to one backend.
+
+Idle connections are a stack: warm ones stay warm, surplus ones age at the bottom until the sweeper closes
+them. The number of connections is bounded; who finds the pool full waits in a queue, in order, for a bounded
+time. Raising the generation retires all connections as they come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from fastgw.upstream.connection import Connection, State
+from fastgw.upstream.errors import ConnectFailed, ConnectTimeout, PoolTimeout
+
+if TYPE_CHECKING:
+    import ssl
+
+SWEEP_SECONDS: Final = 0.05
+"""How often deadlines and idle connections are looked at, hence how late a time-out may come."""
+
+
+class Pool:
+    """Connections to one backend address, for one event loop."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        size: int = 256,
+        keepalive_s: float = 4.0,
+        connect_timeout_s: float = 2.0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """host, port: where to connect; a name is resolved at each connect.
+
+        size: most connections at a time. keepalive_s: longest idle time; keep it below the server's own, so that
+        it is never the server that closes first (uvicorn: 5 s). tls: a context, for https.
+        """
+        self._host = host
+        self._port = port
+        self._size = size
+        self._keepalive_s = keepalive_s
+        self._connect_timeout_s = connect_timeout_s
+        self._tls = tls
+        self._loop = asyncio.get_running_loop()
+        self._idle: list[Connection] = []
+        self._active: set[Connection] = set()
+        self._connecting = 0
+        self._queue: deque[asyncio.Future[Connection | None]] = deque()
+        self._generation = 0
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return (
+            f"<Pool {self._host}:{self._port} active={len(self._active)} idle={len(self._idle)} "
+            f"connecting={self._connecting} queued={len(self._queue)} limit={self._size}>"
+        )
+
+    @property
+    def active(self) -> int:
+        """Connections that carry a request now."""
+        return len(self._active)
+
+    def take_idle(self) -> Connection | None:
+        """An idle connection, without waiting. O(1). None if there is none, or others have waited for longer."""
+        if self._queue:
+            return None
+        idle = self._idle
+        now = self._loop.time()
+        while idle:
+            connection = idle.pop()
+            if connection.idle_until > now:
+                connection.activate()
+                self._active.add(connection)
+                return connection
+            connection.abort()
+        return None
+
+    async def acquire(self, timeout_s: float) -> Connection:
+        """An idle connection, or a new one, or one that comes free within `timeout_s` seconds.
+
+        Raises PoolTimeout if none came free, ConnectFailed or ConnectTimeout if the backend could not be reached;
+        in all three cases nothing was sent, so any request may go to another backend.
+        """
+        connection = self.take_idle()
+        while connection is None or connection.state is State.CLOSED:  # it may close in the moment it is handed over
+            if len(self._active) + self._connecting + len(self._idle) < self._size:
+                return await self._open()
+            connection = await self._wait_for_one(timeout_s)
+        return connection
+
+    def release(self, connection: Connection) -> None:
+        """Take a connection back after its response; it is closed unless it may be reused."""
+        self._active.discard(connection)
+        if not connection.is_reusable or connection.generation != self._generation or self._closed:
+            connection.abort()
+            return
+        connection.rest(self._loop.time() + self._keepalive_s)
+        while self._queue:
+            waiter = self._queue.popleft()
+            if not waiter.done():
+                connection.activate()
+                self._active.add(connection)
+                waiter.set_result(connection)
+                return
+        self._idle.append(connection)
+        if self._sweeper is None:
+            self._arm_sweeper()
+
+    def retire(self) -> None:
+        """Close idle connections now and active ones as they come back (the address behind the name changed)."""
+        self._generation += 1
+        self._close_idle()
+
+    async def close(self) -> None:
+        """Close everything; requests under way fail."""
+        self._closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        self._close_idle()
+        for connection in list(self._active):
+            connection.abort()
+        while self._queue:
+            waiter = self._queue.popleft()
+            if not waiter.done():
+                waiter.set_exception(PoolTimeout("the gateway is stopping"))
+        await asyncio.sleep(0)  # transports close in the loop's next turn
+
+    def _close_idle(self) -> None:
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.abort()
+
+    async def _wait_for_one(self, timeout_s: float) -> Connection | None:
+        """A connection that was released, or None when a place to open one came free."""
+        waiter: asyncio.Future[Connection | None] = self._loop.create_future()
+        self._queue.append(waiter)
+        try:
+            return await asyncio.wait_for(waiter, timeout_s)
+        except TimeoutError:
+            raise PoolTimeout(f"all {self._size} connections to the backend are busy") from None
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and (connection := waiter.result()) is not None:
+                connection.abort()  # handed over in the moment in which the request was given up
+            raise
+
+    async def _open(self) -> Connection:
+        self._connecting += 1
+        connection = Connection(self._generation, self._on_close)
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                await self._loop.create_connection(lambda: connection, self._host, self._port, ssl=self._tls)
+        except TimeoutError:
+            raise ConnectTimeout(f"no connection within {self._connect_timeout_s:g} s") from None
+        except OSError as error:
+            raise ConnectFailed(error.strerror or str(error) or type(error).__name__) from None
+        finally:
+            self._connecting -= 1
+            if connection.state is State.CONNECTING:
+                self._admit_next()
+        if connection.state is State.CLOSED:  # closed by the backend in the very moment it was made
+            raise ConnectFailed("the backend closed the connection as soon as it was made")
+        connection.activate()
+        self._active.add(connection)
+        if self._sweeper is None:
+            self._arm_sweeper()
+        return connection
+
+    def _on_close(self, connection: Connection) -> None:
+        """A connection has ended, whoever ended it."""
+        self._active.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        self._admit_next()
+
+    def _admit_next(self) -> None:
+        """A place came free: the first in the queue may open a connection."""
+        while self._queue:
+            waiter = self._queue.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    def _arm_sweeper(self) -> None:
+        self._sweeper = self._loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        """End what is overdue. Armed only while there are connections, so an idle process sleeps."""
+        now = self._loop.time()
+        for connection in [c for c in self._active if c.deadline < now]:
+            connection.expire()
+        for connection in [c for c in self._idle if c.idle_until <= now]:
+            connection.abort()
+        if self._active or self._idle:
+            self._arm_sweeper()
+        else:
+            self._sweeper = None
