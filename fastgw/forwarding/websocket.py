@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidMessage, InvalidStatus
@@ -23,7 +23,7 @@ from fastgw.respond import Answer
 if TYPE_CHECKING:
     import ssl
 
-    from fastgw.exchange import Exchange, Message
+    from fastgw.exchange import Exchange
     from fastgw.routing.choose import Choose
 
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
@@ -38,6 +38,7 @@ CLOSE_SECONDS: Final = 5.0
 NO_STATUS: Final = 1005
 ABNORMAL: Final = 1006
 NORMAL: Final = 1000
+GOING_AWAY: Final = 1001
 BACKEND_BROKE: Final = 1011
 """What the client is told when the backend is gone without a close frame (RFC 6455 7.4.1: unexpected condition)."""
 
@@ -88,54 +89,59 @@ class Tunnel:
 
 async def _carry(x: Exchange, upstream: ClientConnection) -> None:
     """Messages both ways, until one side is done; then the other is closed with the same code."""
+    up = asyncio.create_task(_to_backend(x, upstream))
     down = asyncio.create_task(_to_client(x, upstream))
     try:
-        await _to_backend(x, upstream, down)
-    finally:
-        if not down.done():
-            down.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await down
-
-
-async def _to_backend(x: Exchange, upstream: ClientConnection, down: asyncio.Task[None]) -> None:
-    """The client's messages, until it disconnects or the other direction has ended."""
-    while not down.done():
-        receiving = asyncio.ensure_future(_receive(x))
-        await asyncio.wait({receiving, down}, return_when=asyncio.FIRST_COMPLETED)
-        if not receiving.done():
-            receiving.cancel()
-            return
-        message = receiving.result()
-        if message["type"] == "websocket.disconnect":
+        await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
+        if up.done():
             x.end = End.CLIENT_GONE
-            code = message.get("code") or NO_STATUS
-            await upstream.close(NORMAL if code in {NO_STATUS, ABNORMAL} else code, message.get("reason") or "")
+            code, reason = up.result()
+            await upstream.close(NORMAL if code in {NO_STATUS, ABNORMAL} else code, reason)
             return
+        # granian's close waits for a pending receive, which may never end: that goes first
+        await _cancel(up)
+        down.result()
+        await _close_client(x, upstream)
+    finally:
+        await _cancel(up)
+        await _cancel(down)
+        await upstream.close(GOING_AWAY)  # nothing happens if it is closed already
+
+
+async def _to_backend(x: Exchange, upstream: ClientConnection) -> tuple[int, str]:
+    """The client's messages, until it disconnects. Returns its close code and reason."""
+    while True:
+        message = await x.receive()
+        if message["type"] == "websocket.disconnect":
+            return message.get("code") or NO_STATUS, message.get("reason") or ""
         text = message.get("text")
-        with contextlib.suppress(ConnectionClosed):  # the other direction tells the client
+        with contextlib.suppress(ConnectionClosed):  # the other direction notices, and tells the client
             await upstream.send(text if text is not None else message["bytes"])
 
 
-async def _receive(x: Exchange) -> Message:
-    """Granian's awaitable as a coroutine, for asyncio.wait."""
-    return await x.receive()
-
-
 async def _to_client(x: Exchange, upstream: ClientConnection) -> None:
-    """The backend's messages, then its close code."""
+    """The backend's messages, until it closes."""
     with contextlib.suppress(ConnectionClosed):
         while True:
             data = await upstream.recv()
             key = "text" if isinstance(data, str) else "bytes"
             await x.send({"type": "websocket.send", key: data})
-    code = upstream.close_code
-    reason = upstream.close_reason or ""
+
+
+async def _close_client(x: Exchange, upstream: ClientConnection) -> None:
+    """Close the client's side as the backend closed; if that just vanished, say so."""
+    x.end = End.COMPLETE
+    code, reason = upstream.close_code, upstream.close_reason or ""
     if code is None or code == ABNORMAL:
         x.end, code, reason = End.BROKE_IN_BODY, BACKEND_BROKE, "the backend is gone"
-    else:
-        x.end = End.COMPLETE
     await x.send({"type": "websocket.close", "code": NORMAL if code == NO_STATUS else code, "reason": reason})
+
+
+async def _cancel(task: asyncio.Task[Any]) -> None:
+    """End a task and wait for its end; what it failed with was told to the other side already."""
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, Exception):
+        await task
 
 
 def _refusal(error: InvalidStatus) -> Answer:

@@ -124,7 +124,7 @@ class Connection(asyncio.Protocol):
     def expire(self) -> None:
         """The sweeper found the deadline passed: whoever waits gets a ReadTimeout."""
         self.deadline = math.inf
-        self.abort(ReadTimeout("the backend did not answer in time"))
+        self.abort(ReadTimeout("no bytes came from it for the time allowed"))
 
     # -- for the request ------------------------------------------------------------------------------
 

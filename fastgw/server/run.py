@@ -1,0 +1,133 @@
+"""`fastgw serve`: settings in, a running gateway until it is told to stop, an exit status out."""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import resource
+import ssl
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+from fastgw import __version__, app
+from fastgw.server.sockets import ListenError, listen
+from fastgw.server.supervisor import Supervisor
+from fastgw.settings.load import Loaded, SettingsError, load
+from fastgw.store.embedded import MAX_MEMORY, EmbeddedValkey, EmbeddedValkeyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from fastgw.background import Drain
+    from fastgw.settings.model import Settings
+
+log = logging.getLogger("fastgw")
+
+
+def serve(loaded: Loaded) -> int:
+    """Run the gateway in the foreground. Returns the exit status: 0, or 1 with a line in the log that says why."""
+    settings = loaded.settings
+    configure_logging(settings.log_level)
+    for warning in loaded.warnings:
+        log.warning("%s", warning)
+    raise_file_limit()
+    with ExitStack() as at_end:
+        try:
+            tls = check_tls(settings)
+            listeners = listen(settings.gateway_host, settings.gateway_port, settings.gateway_workers)
+            for listener in listeners:
+                at_end.callback(listener.close)
+            embedded = at_end.enter_context(EmbeddedValkey()).url if not settings.redis_url else ""
+        except (ListenError, EmbeddedValkeyError, TlsError) as error:
+            log.error("%s", error)  # noqa: TRY400 - the message says it all; a traceback would hide it
+            return 1
+        if embedded:
+            log.info("embedded Valkey started (%s, in memory): nothing in it outlives this process", MAX_MEMORY)
+        host, port = listeners[0].getsockname()[:2]
+        scheme = "https" if tls else "http"
+        log.info(
+            "fastgw %s listening on %s://%s:%s with %d workers, for %s",
+            __version__,
+            scheme,
+            f"[{host}]" if ":" in host else host,
+            port,
+            settings.gateway_workers,
+            ", ".join(backend.url for backend in settings.fastapi_url),
+        )
+        supervisor = Supervisor(
+            listeners,
+            _builder(settings, embedded),
+            tls=tls,
+            grace_s=settings.shutdown_grace_seconds,
+            reload=partial(_reload, settings, embedded),
+        )
+        return supervisor.run()
+
+
+class TlsError(Exception):
+    """Certificate and key can't be used; the text says why."""
+
+
+def check_tls(settings: Settings) -> tuple[str, str] | None:
+    """The paths of certificate and key if both can be used together, None without TLS. Raises TlsError."""
+    if not settings.gateway_tls_cert:
+        return None
+    cert, key = str(settings.gateway_tls_cert), str(settings.gateway_tls_key)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
+    except (OSError, ssl.SSLError) as error:
+        raise TlsError(
+            f"GATEWAY_TLS_CERT {cert} and GATEWAY_TLS_KEY {key} can't be used: {error}; "
+            "give a PEM certificate chain and its unencrypted key"
+        ) from None
+    return cert, key
+
+
+def configure_logging(level: str) -> None:
+    """Lifecycle lines to stderr, one each; granian's own chatter (a line for each departed client) left out."""
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"line": {"format": "%(asctime)s fastgw %(levelname)s %(message)s"}},
+            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+            "loggers": {
+                "fastgw": {"level": level.upper()},
+                "granian": {"level": "WARNING"},
+                "_granian": {"level": "WARNING"},
+            },
+            "root": {"level": "WARNING", "handlers": ["stderr"]},
+        }
+    )
+
+
+def raise_file_limit() -> None:
+    """Take all the descriptors that the system grants: each client and each backend connection is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _builder(settings: Settings, embedded_url: str) -> Callable[[Drain], Any]:
+    """What makes a worker's application of these settings."""
+    if embedded_url:
+        settings = settings.model_copy(update={"redis_url": embedded_url})
+    return partial(app.build, settings)
+
+
+def _reload(running: Settings, embedded_url: str) -> Callable[[Drain], Any] | None:
+    """Read the settings anew, for SIGHUP. None if they are no good: the old ones stay in force."""
+    try:
+        loaded = load()
+    except SettingsError as error:
+        log.error("reload refused, the settings in force stay: %s", error)  # noqa: TRY400 - see serve
+        return None
+    for warning in loaded.warnings:
+        log.warning("%s", warning)
+    new = loaded.settings
+    fixed = ("gateway_host", "gateway_port", "gateway_workers", "gateway_tls_cert", "gateway_tls_key", "redis_url")
+    changed = [name.upper() for name in fixed if getattr(new, name) != getattr(running, name)]
+    if changed:
+        log.warning("%s changed: this needs a restart, the rest is taken over", ", ".join(changed))
+    return _builder(new, embedded_url)
