@@ -105,3 +105,19 @@ class GatewayError(Exception):
         super().__init__(detail or kind.message)
         self.kind = kind
         self.message = f"{kind.message}: {detail}" if detail else kind.message
+
+
+def reference_page() -> str:
+    """The text of docs/reference/errors.md."""
+    lines = [
+        "# Errors",
+        "",
+        'Each of the gateway\'s own errors has the body `{"error": {"code", "message", "requestId", "retryAfter"?}}`;',
+        "`requestId` is that of X-Request-ID. What the backend answers is passed on as it is. Written by `make docs`",
+        "from `fastgw/errors.py`.",
+        "",
+        "| code | status | meaning | what to do |",
+        "|---|---|---|---|",
+    ]
+    lines += [f"| {kind.code} | {kind.status} | {kind.message}. | {kind.hint} |" for kind in ALL]
+    return "\n".join(lines) + "\n"

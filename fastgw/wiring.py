@@ -24,7 +24,8 @@ from fastgw.upstream.pool import Pool
 
 if TYPE_CHECKING:
     from fastgw.background import Drain
-    from fastgw.settings.model import BackendAddress, Settings
+    from fastgw.settings.model import Settings
+    from fastgw.settings.values import BackendAddress
 
 REDIS_PING_SECONDS: Final = 2.0
 """How often Redis is asked whether it is there, for the health page."""

@@ -253,18 +253,22 @@ class Supervisor:
         for worker in workers:
             if worker.ready in happened and worker.is_ready is False:
                 self._note_ready(worker)
-        for worker in [w for w in self._retiring if not w.process.is_alive()]:
-            self._retiring.remove(worker)
-            self._forget(worker)
-        for worker in self._retiring:
-            if worker.kill_at is not None and worker.kill_at <= monotonic():
-                log.warning("worker process %s did not finish in time and is killed", worker.process.pid)
-                worker.tell(signal.SIGKILL)
-                worker.kill_at = monotonic() + 1.0
+        self._see_off()
         if not self._stops:
             for slot in self._slots:
                 if slot.worker is None or not slot.worker.process.is_alive():
                     self._respawn(slot)
+
+    def _see_off(self) -> None:
+        """Forget the retiring that have ended, and end those whose grace is over."""
+        for worker in list(self._retiring):
+            if not worker.process.is_alive():
+                self._retiring.remove(worker)
+                self._forget(worker)
+            elif worker.kill_at is not None and worker.kill_at <= monotonic():
+                log.warning("worker process %s did not finish in time and is killed", worker.process.pid)
+                worker.tell(signal.SIGKILL)
+                worker.kill_at = monotonic() + 1.0
 
     def _note_ready(self, worker: Worker) -> None:
         if os.read(worker.ready, 1):

@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import uvloop
 from granian._futures import _new_cbscheduler
@@ -138,10 +138,11 @@ def _watched(app: Callable[..., Awaitable[None]]) -> Callable[[Any], Coroutine[A
     return watched
 
 
-def _asgi_worker(job: Job) -> ASGIWorker:
-    holder = SocketHolder(job.listener.detach(), False, BACKLOG)  # noqa: FBT003 - is_uds, positional in granian
+def _asgi_worker(job: Job) -> Any:
+    holder = SocketHolder(job.listener.detach(), False, BACKLOG)  # no unix socket
     cert, key = job.tls or (None, None)
-    return ASGIWorker(
+    make = cast("Callable[..., Any]", ASGIWorker)  # granian's type stub lags behind its constructor
+    return make(
         job.number,
         (None, holder),
         None,  # no channel to granian's metrics
@@ -153,7 +154,7 @@ def _asgi_worker(job: Job) -> ASGIWorker:
         "auto",
         HTTP1,
         HTTP2,
-        True,  # noqa: FBT003 - WebSockets
+        True,  # WebSockets
         None,  # no static files
         job.tls is not None,
         cert,
@@ -162,6 +163,6 @@ def _asgi_worker(job: Job) -> ASGIWorker:
         TLS_MINIMUM,
         None,  # client CA
         [],
-        False,  # noqa: FBT003 - no client certificates
+        False,  # no client certificates
         (None, None),  # metrics
     )

@@ -223,7 +223,7 @@ class Connection(asyncio.Protocol):
         except ProtocolFault as error:
             self.abort(error)
             return
-        if self._waiter is not None and self._is_ready():
+        if self._waiter is not None and (reader.complete or self._is_ready()):
             self._wake()
         if reader.buffered > HIGH_WATER:
             self._flow.pause_reading()
@@ -256,7 +256,7 @@ class Connection(asyncio.Protocol):
         """The wait for whatever makes `_is_ready` true, or for the loss of the connection."""
         waiter = self._waiter = self._loop.create_future()
         self.deadline = self._loop.time() + timeout_s
-        if self._lost is not None or self._is_ready():
+        if self._lost is not None or (self.reader.head_complete and self._is_ready()):
             self._wake()
         return waiter
 

@@ -47,7 +47,7 @@ class Pool:
         self._tls = tls
         self._loop = asyncio.get_running_loop()
         self._idle: list[Connection] = []
-        self._active: set[Connection] = set()
+        self._all: set[Connection] = set()  # idle and active
         self._connecting = 0
         self._queue: deque[asyncio.Future[Connection | None]] = deque()
         self._generation = 0
@@ -56,14 +56,14 @@ class Pool:
 
     def __repr__(self) -> str:
         return (
-            f"<Pool {self._host}:{self._port} active={len(self._active)} idle={len(self._idle)} "
+            f"<Pool {self._host}:{self._port} active={self.active} idle={len(self._idle)} "
             f"connecting={self._connecting} queued={len(self._queue)} limit={self._size}>"
         )
 
     @property
     def active(self) -> int:
         """Connections that carry a request now."""
-        return len(self._active)
+        return len(self._all) - len(self._idle)
 
     def take_idle(self) -> Connection | None:
         """An idle connection, without waiting. O(1). None if there is none, or others have waited for longer."""
@@ -75,7 +75,6 @@ class Pool:
             connection = idle.pop()
             if connection.idle_until > now:
                 connection.activate()
-                self._active.add(connection)
                 return connection
             connection.abort()
         return None
@@ -88,14 +87,13 @@ class Pool:
         """
         connection = self.take_idle()
         while connection is None or connection.state is State.CLOSED:  # it may close in the moment it is handed over
-            if len(self._active) + self._connecting + len(self._idle) < self._size:
+            if len(self._all) + self._connecting < self._size:
                 return await self._open()
             connection = await self._wait_for_one(timeout_s)
         return connection
 
     def release(self, connection: Connection) -> None:
         """Take a connection back after its response; it is closed unless it may be reused."""
-        self._active.discard(connection)
         if not connection.is_reusable or connection.generation != self._generation or self._closed:
             connection.abort()
             return
@@ -104,12 +102,9 @@ class Pool:
             waiter = self._queue.popleft()
             if not waiter.done():
                 connection.activate()
-                self._active.add(connection)
                 waiter.set_result(connection)
                 return
         self._idle.append(connection)
-        if self._sweeper is None:
-            self._arm_sweeper()
 
     def retire(self) -> None:
         """Close idle connections now and active ones as they come back (the address behind the name changed)."""
@@ -123,7 +118,7 @@ class Pool:
             self._sweeper.cancel()
             self._sweeper = None
         self._close_idle()
-        for connection in list(self._active):
+        for connection in list(self._all):
             connection.abort()
         while self._queue:
             waiter = self._queue.popleft()
@@ -166,14 +161,14 @@ class Pool:
         if connection.state is State.CLOSED:  # closed by the backend in the very moment it was made
             raise ConnectFailed("the backend closed the connection as soon as it was made")
         connection.activate()
-        self._active.add(connection)
+        self._all.add(connection)
         if self._sweeper is None:
             self._arm_sweeper()
         return connection
 
     def _on_close(self, connection: Connection) -> None:
         """A connection has ended, whoever ended it."""
-        self._active.discard(connection)
+        self._all.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
         self._admit_next()
@@ -192,11 +187,11 @@ class Pool:
     def _sweep(self) -> None:
         """End what is overdue. Armed only while there are connections, so an idle process sleeps."""
         now = self._loop.time()
-        for connection in [c for c in self._active if c.deadline < now]:
+        for connection in [c for c in self._all if c.deadline < now]:
             connection.expire()
         for connection in [c for c in self._idle if c.idle_until <= now]:
             connection.abort()
-        if self._active or self._idle:
+        if self._all:
             self._arm_sweeper()
         else:
             self._sweeper = None

@@ -1,0 +1,273 @@
+"""The settings: each declared once, with its type, unit, range, default, and what it is.
+
+Loading, `fastgw config`, `.env.example` and the settings page of the documentation are derived from the fields of
+`Settings`; nothing about a setting stands anywhere else. Attributes are the environment variables in lower case.
+"""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FilePath, SecretStr, model_validator
+
+from fastgw.settings.values import (
+    BackendAddress,
+    CacheRoute,
+    Network,
+    backends,
+    byte_count,
+    cache_routes,
+    networks,
+    words,
+)
+
+if TYPE_CHECKING:
+    from pydantic.config import JsonDict
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Count = Annotated[int, Field(ge=1)]
+CountOrNone = Annotated[int, Field(ge=0)]
+Milliseconds = Annotated[int, Field(ge=1, le=3_600_000)]
+Seconds = Annotated[int, Field(ge=1)]
+Bytes = Annotated[int, BeforeValidator(byte_count), Field(ge=1)]
+Ratio = Annotated[float, Field(ge=0, le=1)]
+Words = Annotated[tuple[str, ...], BeforeValidator(words)]
+Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(words)]
+Networks = Annotated[tuple[Network, ...], BeforeValidator(networks)]
+Backends = Annotated[tuple[BackendAddress, ...], BeforeValidator(backends)]
+CacheRoutes = Annotated[tuple[CacheRoute, ...], BeforeValidator(cache_routes)]
+UrlPath = Annotated[str, Field(pattern=r"^/")]
+
+
+class RouterStrategy(StrEnum):
+    """How a backend is chosen."""
+
+    ROUND_ROBIN = "round-robin"
+    LEAST_CONNECTIONS = "least-connections"
+    REGION_AFFINITY = "region-affinity"
+
+
+class RateLimitKey(StrEnum):
+    """What is counted."""
+
+    IP = "ip"
+    IDENTITY = "identity"
+
+
+class OnRedisFailure(StrEnum):
+    """What happens to rate limits without Redis."""
+
+    LOCAL = "local"
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class WorkersSource(StrEnum):
+    """Where GET /api/v1/workers is answered from."""
+
+    AUTO = "auto"
+    REDIS = "redis"
+    BACKEND = "backend"
+
+
+class WorkersFormat(StrEnum):
+    """The form of GET /api/v1/workers from Redis."""
+
+    OBJECT = "object"
+    LIST = "list"
+
+
+class LogLevel(StrEnum):
+    """The least that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """The form of log lines."""
+
+    JSON = "json"
+    TEXT = "text"
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def setting(default: Any, about: str, *, example: str, unit: str = "", live: bool = False) -> Any:
+    """A field of Settings. about: one sentence. example: a good value, shown beside a bad one.
+
+    unit: of the number. live: may be changed at run time (PATCH /gateway/config).
+    """
+    extra: JsonDict = {"example": example, "unit": unit, "live": live}
+    if callable(default):
+        return Field(default_factory=default, description=about, json_schema_extra=extra)
+    return Field(default=default, description=about, json_schema_extra=extra, validate_default=isinstance(default, str))
+
+
+class Settings(BaseModel):
+    """All settings, validated and frozen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    # Listening
+    gateway_host: str = setting("0.0.0.0", "Address to listen on.", example="0.0.0.0")
+    gateway_port: Port = setting(3000, "Port to listen on.", example="3000")
+    gateway_workers: Annotated[int, Field(ge=1, le=256)] = setting(
+        usable_cores, "Worker processes; default: the number of usable cores.", example="4"
+    )
+    gateway_tls_cert: FilePath | None = setting(
+        None, "PEM certificate chain; with the key, TLS and HTTP/2 are served.", example="/etc/fastgw/cert.pem"
+    )
+    gateway_tls_key: FilePath | None = setting(None, "PEM private key.", example="/etc/fastgw/key.pem")
+    # Backend
+    fastapi_url: Backends = setting(
+        "http://localhost:8000",
+        "Backends, comma-separated; each may carry `;region=NAME;weight=N`.",
+        example="http://10.0.0.5:8000;region=europe-west;weight=2",
+        live=True,
+    )
+    fastapi_timeout: Milliseconds = setting(
+        30000, "To the first byte of a response, and between pieces of its body.", unit="ms", example="30000", live=True
+    )
+    fastapi_connect_timeout: Milliseconds = setting(2000, "To connect to a backend.", unit="ms", example="2000")
+    fastapi_pool_size: Count = setting(256, "Connections per process and backend.", example="256")
+    fastapi_pool_timeout: Milliseconds = setting(1000, "To wait for a free connection.", unit="ms", example="1000")
+    fastapi_keepalive: Milliseconds = setting(
+        4000,
+        "Longest idle time of a connection; keep it below the backend's own (uvicorn: 5 s).",
+        unit="ms",
+        example="4000",
+    )
+    router_strategy: RouterStrategy = setting(
+        "round-robin", "How a backend is chosen.", example="least-connections", live=True
+    )
+    router_health_check_interval: Milliseconds = setting(
+        10000, "Between active checks of a backend.", unit="ms", example="10000"
+    )
+    router_health_path: UrlPath = setting("/health", "Page that active checks ask for.", example="/health")
+    # Redis
+    redis_url: str = setting(
+        "",
+        "redis://, rediss://, redis+sentinel://, redis+cluster:// or unix://; empty: an embedded Valkey.",
+        example="redis://localhost:6379",
+    )
+    redis_password: SecretStr = setting(SecretStr(""), "Password, if the URL has none.", example="s3cret")
+    redis_db: CountOrNone | None = setting(None, "Database number, if the URL has none.", example="0")
+    redis_key_prefix: Annotated[str, Field(min_length=1)] = setting(
+        "gateway:", "Prefix of every key that fastgw writes.", example="gateway:"
+    )
+    # Authentication
+    auth_enabled: bool | None = setting(
+        None, "Unset: on when a credential source is configured; true without one refuses to start.", example="true"
+    )
+    auth_api_keys: Secrets = setting((), "API keys, comma-separated, each optionally `name:key`.", example="ops:k3y")
+    auth_token_salt: SecretStr = setting(
+        SecretStr("distributed-gpu-inference-v1"), "Salt of the token hash; the backend's.", example="my-salt"
+    )
+    auth_token_format: str = setting("{token}{salt}", "What SHA-256 is taken of.", example="{salt}:{token}")
+    auth_token_hashes: Words = setting((), "Accepted token hashes, hex, comma-separated.", example="9f86d081...")
+    auth_token_hashes_file: FilePath | None = setting(
+        None, "File of accepted hashes, one a line; read again when it changes.", example="/etc/fastgw/hashes"
+    )
+    auth_verify_url: str = setting(
+        "",
+        "Asked about tokens that are not known here; {worker_id} is taken from the request's path.",
+        example="http://localhost:8000/api/v1/workers/{worker_id}/verify",
+    )
+    trusted_proxies: Networks = setting(
+        "127.0.0.0/8, ::1", "Whose X-Forwarded-For is believed.", example="10.0.0.0/8, 127.0.0.1", live=True
+    )
+    admin_allow: Networks = setting(
+        "127.0.0.0/8, ::1", "Addresses that may see /gateway/* beyond health.", example="10.1.0.0/16"
+    )
+    admin_token: SecretStr = setting(SecretStr(""), "Token that may see it from anywhere.", example="s3cret")
+    # Rate limit
+    rate_limit_enabled: bool = setting(True, "Limit requests per client.", example="true", live=True)
+    rate_limit_max_requests: Count = setting(100, "Requests per window.", example="500", live=True)
+    rate_limit_window_ms: Milliseconds = setting(60000, "Sliding window.", unit="ms", example="60000", live=True)
+    rate_limit_key: RateLimitKey = setting("ip", "What is counted: the address or the identity.", example="identity")
+    rate_limit_on_redis_failure: OnRedisFailure = setting(
+        "local", "Without Redis: count here, let all pass, or refuse all.", example="open", live=True
+    )
+    rate_limit_rules: str = setting(
+        "",
+        "Limits of their own for paths or identities, as `PATTERN=REQUESTS/SECONDS`, comma-separated.",
+        example="/api/v1/jobs=20/60",
+        live=True,
+    )
+    # Cache
+    cache_enabled: bool = setting(True, "Cache responses.", example="false", live=True)
+    cache_ttl_seconds: Seconds = setting(60, "Of CACHE_ROUTES without their own.", unit="s", example="10", live=True)
+    cache_max_size: Count = setting(1000, "Entries.", unit="entries", example="1000", live=True)
+    cache_max_body: Bytes = setting("1MiB", "Largest body that is cached.", unit="bytes", example="1MiB")
+    cache_routes: CacheRoutes = setting(
+        "/api/v1/queue/stats=10, /api/v1/jobs/stats/queue=10, /regions",
+        "GET paths cached though the backend says nothing of freshness; `=N` seconds each.",
+        example="/api/v1/queue/stats=10, /regions",
+        live=True,
+    )
+    # Safety
+    idempotency_ttl_seconds: Seconds = setting(
+        86400, "How long the answer to an Idempotency-Key is kept.", unit="s", example="86400"
+    )
+    concurrency_limit_per_identity: CountOrNone = setting(
+        0, "Requests in flight per identity; 0: no limit.", example="20", live=True
+    )
+    concurrency_limit_per_backend: CountOrNone = setting(
+        0, "Requests in flight per backend; 0: no limit.", example="200", live=True
+    )
+    max_body_bytes: Bytes = setting("100MiB", "Largest request body.", unit="bytes", example="100MiB")
+    shutdown_grace_seconds: CountOrNone = setting(
+        30, "For requests under way when a worker stops.", unit="s", example="30"
+    )
+    # Pages
+    workers_source: WorkersSource = setting(
+        "auto",
+        "Where GET /api/v1/workers is answered from; auto: the backend while Redis holds no worker.",
+        example="redis",
+    )
+    workers_format: WorkersFormat = setting("object", "Form of that answer from Redis.", example="list")
+    cors_origin: Words = setting("*", "Origins that browsers may call from.", example="https://app.example.com")
+    cors_methods: Words = setting("GET,POST,PUT,DELETE,OPTIONS", "Methods that browsers may use.", example="GET,POST")
+    # Telemetry
+    metrics_enabled: bool = setting(True, "Serve Prometheus metrics.", example="true")
+    metrics_path: UrlPath = setting("/gateway/metrics", "Where.", example="/gateway/metrics")
+    otel_enabled: bool = setting(False, "Export traces.", example="true")
+    otel_service_name: str = setting("acip-gpu-gateway", "Name of this service in traces.", example="gateway")
+    otel_zipkin_endpoint: str = setting(
+        "http://localhost:9411/api/v2/spans", "Zipkin collector.", example="http://zipkin:9411/api/v2/spans"
+    )
+    otel_sample_ratio: Ratio = setting(1.0, "Share of requests that are traced.", example="0.1", live=True)
+    log_level: LogLevel = setting("info", "The least that is logged.", example="warning", live=True)
+    log_format: LogFormat = setting("json", "Form of log lines.", example="text")
+    access_log: bool = setting(True, "One line per request.", example="false", live=True)
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> Self:
+        """What no field can judge alone. The message begins with the variable's name."""
+        if (self.gateway_tls_cert is None) != (self.gateway_tls_key is None):
+            missing = "GATEWAY_TLS_KEY" if self.gateway_tls_key is None else "GATEWAY_TLS_CERT"
+            raise ValueError(f"{missing}: is missing; TLS needs a certificate and its key")
+        if self.auth_enabled and not self.has_credentials:
+            raise ValueError(
+                "AUTH_ENABLED: is true, but nobody could pass; set AUTH_API_KEYS, AUTH_TOKEN_HASHES, "
+                "AUTH_TOKEN_HASHES_FILE or AUTH_VERIFY_URL"
+            )
+        return self
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether there is anything that a credential could be compared with."""
+        return bool(self.auth_api_keys or self.auth_token_hashes or self.auth_token_hashes_file or self.auth_verify_url)
+
+
+def env_name(field: str) -> str:
+    """The environment variable of a field."""
+    return field.upper()
