@@ -1,0 +1,1 @@
+"""What does the gateway cost? Ratios against peers in one run, never absolute promises. `python -m bench --help`."""

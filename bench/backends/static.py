@@ -1,0 +1,78 @@
+"""The backend of forwarding_cost: every request is answered at once with the same 200 bytes of JSON, kept alive.
+
+nginx's `return` where nginx is installed (about 10 us per request), else the asyncio.Protocol below on uvloop (about
+20 us): the same for all peers of one run, and the report says which.
+Run as a program: `python -m bench.backends.static PORT`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
+
+import uvloop
+
+from bench.harness.process import HOST, Command, free_port, running, working_home
+from bench.peers.nginx import nginx_path, write_config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench.harness.process import Running
+
+BODY = (
+    '{"queued":12,"running":5,"completed":48210,"failed":17,"workers":{"online":6,"busy":5,"idle":1},'
+    '"regions":{"asia-east":3,"europe-west":2,"america-north":1},"estimated_wait_seconds":4.2,"updated":1767225600}'
+)
+_ANSWER = (
+    f"HTTP/1.1 200 OK\r\nserver: bench\r\ncontent-type: application/json\r\ncontent-length: {len(BODY)}\r\n\r\n{BODY}"
+).encode()
+_NGINX = """
+    server {{
+        listen {host}:{port} backlog=4096;
+        location / {{ default_type application/json; return 200 '{body}'; }}
+    }}
+}}
+"""
+
+
+@contextmanager
+def running_static(core: int) -> Iterator[Running]:
+    """Started on `core`; `name` says which of the two it is."""
+    port = free_port()
+    with working_home("backend") as home:
+        if nginx_path():
+            command = write_config(home, _NGINX.format(host=HOST, port=port, body=BODY))
+            name = "nginx static answer"
+        else:
+            command = Command(argv=(sys.executable, "-m", "bench.backends.static", str(port)))
+            name = "asyncio.Protocol on uvloop"
+        with running(name, command, home, port, core) as started:
+            yield started
+
+
+class _Answer(asyncio.Protocol):
+    """One answer per request head. Bodies are not understood: the questions that use this backend send none."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._rest = b""
+
+    def data_received(self, data: bytes) -> None:
+        data = self._rest + data
+        heads = data.count(b"\r\n\r\n")
+        if heads:
+            self._transport.write(_ANSWER * heads)
+            data = data.rpartition(b"\r\n\r\n")[2]
+        self._rest = data
+
+
+async def _serve(port: int) -> None:
+    server = await asyncio.get_running_loop().create_server(_Answer, HOST, port, backlog=4096)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(_serve(int(sys.argv[1])))

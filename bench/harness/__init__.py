@@ -1,0 +1,1 @@
+"""Starting and pinning processes, making load, reading /proc, statistics, and what machine this is."""

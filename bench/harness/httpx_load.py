@@ -1,0 +1,46 @@
+"""A closed-loop load generator over httpx: `python -m bench.harness.httpx_load URL CONNECTIONS SECONDS` prints JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+
+import httpx
+import uvloop
+
+from bench.harness.stats import percentile
+
+
+async def _load(url: str, connections: int, seconds: int) -> dict[str, float]:
+    millis: list[float] = []
+    errors = 0
+    started = time.perf_counter()
+
+    async def one_connection() -> None:
+        nonlocal errors
+        limits = httpx.Limits(max_connections=1)
+        async with httpx.AsyncClient(limits=limits, timeout=5, trust_env=False) as client:
+            while (begin := time.perf_counter()) < started + seconds:
+                try:
+                    good = (await client.get(url)).status_code < 400
+                except httpx.HTTPError:
+                    good = False
+                errors += not good
+                millis.append((time.perf_counter() - begin) * 1e3)
+
+    await asyncio.gather(*(one_connection() for _ in range(connections)))
+    took = time.perf_counter() - started
+    millis.sort()
+    return {
+        "requests": len(millis),
+        "seconds": took,
+        "p50_ms": percentile(millis, 50),
+        "p99_ms": percentile(millis, 99),
+        "errors": errors,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(uvloop.run(_load(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))))

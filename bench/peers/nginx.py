@@ -1,0 +1,96 @@
+"""nginx: proxy_pass over HTTP/1.1 with a keep-alive pool, one worker, no access log, X-Forwarded-For added.
+
+Request and response buffering are off, so that long bodies are streamed as the other peers do it (with buffering nginx
+would write them to disk); for the small answer of forwarding_cost this makes no measurable difference.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+from bench.harness.process import HOST, Command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# keepalive_requests is 1000 by default, on both sides: a new connection every few milliseconds at bench rates.
+HEAD = """
+daemon off;
+worker_processes 1;
+worker_rlimit_nofile 20000;
+pid {home}/nginx.pid;
+error_log stderr crit;
+{user}
+events {{ worker_connections 8192; }}
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    keepalive_timeout 300s;
+    client_max_body_size 0;
+    client_body_temp_path {home}/body;
+    proxy_temp_path {home}/proxy;
+    fastcgi_temp_path {home}/fastcgi;
+    uwsgi_temp_path {home}/uwsgi;
+    scgi_temp_path {home}/scgi;
+"""
+PROXY = """
+    upstream backend {{
+        server {host}:{backend_port};
+        keepalive 256;
+        keepalive_requests 1000000000;
+    }}
+    server {{
+        listen {host}:{port} backlog=4096;
+        location / {{
+            proxy_pass http://backend;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            proxy_buffering off;
+            proxy_request_buffering off;
+        }}
+    }}
+}}
+"""
+
+
+def nginx_path() -> str | None:
+    """The system's nginx, if installed; /usr/sbin is not on everybody's PATH."""
+    return shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+
+
+def write_config(home: Path, servers: str) -> Command:
+    """The command for one nginx whose http block ends with `servers` (closing braces included)."""
+    path = nginx_path()
+    if path is None:
+        raise FileNotFoundError("nginx is not installed; run: apt-get install nginx-light")
+    user = "user root;" if os.geteuid() == 0 else ""  # else the worker becomes nobody and may not use its own home
+    config = home / "nginx.conf"
+    config.write_text(HEAD.format(home=home, user=user) + servers)
+    return Command(argv=(path, "-p", str(home), "-c", str(config), "-e", "stderr"))
+
+
+class Nginx:
+    """The usual proxy."""
+
+    name = "nginx"
+
+    def version(self) -> str:
+        """From `nginx -v`, which prints to stderr."""
+        printed = subprocess.run(
+            [nginx_path() or "nginx", "-v"], capture_output=True, text=True, timeout=10, check=True
+        )
+        found = re.search(r"nginx/(\S+)", printed.stderr)
+        return f"nginx {found[1] if found else '(version unknown)'}"
+
+    def missing(self) -> str | None:
+        """Without the binary."""
+        return None if nginx_path() else "nginx is not installed; run: apt-get install nginx-light"
+
+    def command(self, home: Path, port: int, backend_port: int) -> Command | None:
+        """One server block."""
+        return write_config(home, PROXY.format(host=HOST, port=port, backend_port=backend_port))
