@@ -152,6 +152,7 @@ def _asgi_worker(job: Job) -> Any:
     # granian's type stubs lag behind its constructors
     hold, make = cast("Callable[..., Any]", SocketHolder), cast("Callable[..., Any]", ASGIWorker)
     holder = hold(job.listener.detach(), False, BACKLOG)  # no unix socket
+    cert, key = job.tls or (None, None)
     return make(
         job.number,
         (None, holder),

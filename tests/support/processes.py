@@ -1,0 +1,115 @@
+"""Real processes for tests: started, waited for, looked at, and surely ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+from tests.support.ports import free_port
+from tests.support.wait import until
+
+STOP_S = 15.0
+
+
+class Running:
+    """A process whose output goes to a file."""
+
+    def __init__(self, command: list[str], env: dict[str, str] | None = None) -> None:
+        self.log_path = Path(tempfile.mkstemp(prefix="fastgw-test-", suffix=".log")[1])
+        base = {k: v for k, v in os.environ.items() if not k.startswith(("GATEWAY_", "FASTAPI_", "REDIS_"))}
+        with self.log_path.open("wb") as out:
+            self.process = subprocess.Popen(
+                command, env={**base, **(env or {})}, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+            )
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def stop(self, signal_number: int = signal.SIGTERM) -> int:
+        """End it; returns its exit status. Twice: two SIGTERMs, so that a drain is not waited for."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal_number)
+            self.process.send_signal(signal_number)
+        try:
+            status = self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise AssertionError(f"the process did not end within {STOP_S} s:\n{self.log}") from None
+        self.log_path.unlink(missing_ok=True)
+        return status
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.stop()
+
+
+def accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 0.2).close()
+    except OSError:
+        return False
+    return True
+
+
+class Gateway(Running):
+    """`fastgw serve` with one worker on a free port, in front of `backend_url`."""
+
+    def __init__(self, backend_url: str, **settings: object) -> None:
+        self.port = int(str(settings.pop("GATEWAY_PORT", free_port())))
+        env = {
+            "GATEWAY_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(self.port),
+            "GATEWAY_WORKERS": "1",
+            "FASTAPI_URL": backend_url,
+            "RATE_LIMIT_ENABLED": "false",
+            **{name: str(value) for name, value in settings.items()},
+        }
+        super().__init__([sys.executable, "-m", "fastgw", "serve"], env)
+        self.url = f"http://127.0.0.1:{self.port}"
+        workers = int(env["GATEWAY_WORKERS"])
+        try:
+            until(lambda: self.process.poll() is not None or self.log.count(" serves\n") >= workers, 20, "the start")
+        finally:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the gateway did not start:\n{self.log}")
+
+    def worker(self) -> psutil.Process:
+        """The (first) worker process."""
+        return self.workers()[0]
+
+    def workers(self) -> list[psutil.Process]:
+        found = []
+        for child in self.children():
+            try:
+                if "valkey" not in child.name():
+                    found.append(child)
+            except psutil.NoSuchProcess:
+                continue
+        return found
+
+
+class Uvicorn(Running):
+    """A real uvicorn with one of the tests' applications."""
+
+    def __init__(self, app: str, *options: str) -> None:
+        self.port = free_port()
+        command = [sys.executable, "-m", "uvicorn", app, "--host", "127.0.0.1", "--port", str(self.port)]
+        super().__init__([*command, "--log-level", "warning", *options], {"PYTHONPATH": str(Path.cwd())})
+        self.url = f"http://127.0.0.1:{self.port}"
+        until(lambda: self.process.poll() is not None or accepts(self.port), 20, "uvicorn's start")
+        assert self.process.poll() is None, self.log
