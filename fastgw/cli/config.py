@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 import orjson
-from rich.console import Console
-from rich.table import Table
 
 from fastgw.settings.explain import in_force
 from fastgw.settings.load import SettingsError, load
+
+if TYPE_CHECKING:
+    from fastgw.settings.explain import Line
+
+UNSET = "(unset)"
 
 
 @click.command()
@@ -31,9 +35,33 @@ def config(*, as_json: bool) -> None:
     if as_json:
         content = {line.name: {"value": line.value, "unit": line.unit, "origin": line.origin} for line in lines}
         click.echo(orjson.dumps(content, option=orjson.OPT_INDENT_2))
-        return
-    console = Console(soft_wrap=not sys.stdout.isatty())
-    table = Table("setting", "value", "unit", "from", box=None, pad_edge=False)
+    elif sys.stdout.isatty():
+        _table(lines)
+    else:
+        _columns(lines)
+
+
+def _columns(lines: list[Line]) -> None:
+    """Print one line per setting, never cut or folded, so that grep and awk can be trusted."""
+    rows = [(line.name, line.origin, line.text or UNSET, line.unit) for line in lines]
+    name, origin = (max(len(row[column]) for row in rows) for column in (0, 1))
+    for row in rows:
+        click.echo(f"{row[0]:<{name}}  {row[1]:<{origin}}  {row[2]} {row[3]}".rstrip())
+
+
+def _table(lines: list[Line]) -> None:
+    # Imported here: only a terminal has use for it. Texts, not markup: a value may hold brackets.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("setting", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    table.add_column("unit")
+    table.add_column("from", no_wrap=True)
     for line in lines:
-        table.add_row(line.name, line.value, line.unit, line.origin, style=None if line.origin == "default" else "bold")
-    console.print(table)
+        style = "" if line.origin == "default" else "bold"
+        value = Text(line.text or UNSET, style if line.text else "dim")
+        table.add_row(Text(line.name, style), value, Text(line.unit), Text(line.origin))
+    Console().print(table)

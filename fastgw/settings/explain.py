@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
 from fastgw.settings.load import about, is_secret
 from fastgw.settings.model import Settings, env_name
+from fastgw.settings.values import masked
 
 if TYPE_CHECKING:
     from fastgw.settings.load import Loaded
 
 MASK: Final = "********"
-
-_USERINFO: Final = re.compile(r"(?<=://)([^/@:]*):([^/@]*)@")
 
 GROUPS: Final = {
     "gateway_host": "Listening",
@@ -36,12 +34,17 @@ GROUPS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One setting as it is in force."""
+    """One setting as it is in force. value: bool, int, float, str, list of str, or None if unset; secrets masked."""
 
     name: str
-    value: str
+    value: Any
     unit: str
     origin: str
+
+    @property
+    def text(self) -> str:
+        """The value as it would stand in .env; empty if unset."""
+        return _text(self.value)
 
 
 def in_force(loaded: Loaded) -> list[Line]:
@@ -57,14 +60,17 @@ def in_force(loaded: Loaded) -> list[Line]:
     ]
 
 
-def shown(field: str, value: Any) -> str:
-    """A value as an operator would write it; a secret, or a password inside a URL, masked."""
-    if value is None or value in ("", ()):
-        return ""
-    if is_secret(field):
-        secrets = value if isinstance(value, tuple) else (value,)
-        return MASK if any(secret.get_secret_value() for secret in secrets) else ""
-    return _USERINFO.sub(rf"\1:{MASK}@", _text(value))
+def shown(field: str, value: Any) -> Any:
+    """A value that may be shown; a secret is masked whole, in a URL its password. An empty text or list is None."""
+    if isinstance(value, SecretStr):
+        if value == Settings.model_fields[field].default:  # a published default is no secret
+            return value.get_secret_value() or None
+        return MASK if value.get_secret_value() else None
+    if isinstance(value, tuple):
+        return [shown(field, part) for part in value] or None
+    if isinstance(value, bool | int | float):
+        return value
+    return masked(str(value)) if value is not None and str(value) else None
 
 
 def env_example() -> str:
@@ -90,27 +96,53 @@ def settings_page() -> str:
         "# Settings",
         "",
         "Environment variables, or lines of a file `.env` in the working directory; the environment wins. An empty",
-        "value counts as unset. A bad value stops the start with one message about all of them; `fastgw config` shows",
-        "what is in force and where it came from. Written by `make docs` from `fastgw/settings/model.py`.",
+        "value counts as unset, and an empty variable hides the line in `.env`. A bad value stops the start with",
+        "one message about all of them; `fastgw config` shows what is in force and where it came from. Live: can",
+        "be changed at run time. Sizes: a MiB is 2^20 bytes, a MB 10^6, a bare k 2^10. Written by `make docs` from",
+        "`fastgw/settings/model.py`.",
     ]
     for field, info in Settings.model_fields.items():
         if field in GROUPS:
-            out += ["", f"## {GROUPS[field]}", "", "| name | default | unit | meaning |", "|---|---|---|---|"]
+            out += [
+                "",
+                f"## {GROUPS[field]}",
+                "",
+                "| name | default | unit, range | live | meaning |",
+                "|---|---|---|---|---|",
+            ]
         default = _default(field).replace("|", "\\|")
         choices = _choices(field)
         meaning = f"{info.description}{choices}".replace("|", "\\|")
-        out.append(f"| {env_name(field)} | {f'`{default}`' if default else ''} | {about(field)['unit']} | {meaning} |")
+        secret = " Secret: never shown." if is_secret(field) else ""
+        unit = " ".join(filter(None, (_range(field), about(field)["unit"])))
+        live = "yes" if about(field)["live"] else ""
+        shown_default = f"`{default}`" if default else ""
+        out.append(f"| {env_name(field)} | {shown_default} | {unit} | {live} | {meaning}{secret} |")
     return "\n".join(out) + "\n"
 
 
 def _default(field: str) -> str:
     info = Settings.model_fields[field]
     if info.default is PydanticUndefined:
-        return ""  # made at run time
+        return ""  # made when settings are read
     default = info.default
     if isinstance(default, SecretStr):  # a default is no secret
         return default.get_secret_value()
-    return "" if default is None else _text(default)
+    return _text(default)
+
+
+def _range(field: str) -> str:
+    """`1 to 65535`, from the bounds that the type declares; empty for what is no number."""
+    info = Settings.model_fields[field]
+    bounds = (
+        [*info.metadata, *getattr(get_args(info.annotation)[0], "__metadata__", ())]
+        if get_args(info.annotation)
+        else info.metadata
+    )
+    declared = [part for bound in bounds for part in (*getattr(bound, "metadata", ()), bound)]
+    low = next((part.ge for part in declared if hasattr(part, "ge")), None)
+    high = next((part.le for part in declared if hasattr(part, "le")), None)
+    return "" if low is None else f"{low} to {high}"
 
 
 def _choices(field: str) -> str:
@@ -121,8 +153,10 @@ def _choices(field: str) -> str:
 
 
 def _text(value: Any) -> str:
+    if value is None:
+        return ""
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return ", ".join(_text(part) for part in value)
     return str(value)

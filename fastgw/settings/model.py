@@ -8,37 +8,46 @@ from __future__ import annotations
 
 import os
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FilePath, SecretStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FilePath, SecretStr
 
-from fastgw.settings.values import (
-    BackendAddress,
-    CacheRoute,
-    Network,
-    backends,
-    byte_count,
-    cache_routes,
-    networks,
-    words,
-)
+from fastgw.settings import parse, values
+from fastgw.settings.parse import CacheRoute, RateLimitRule
+from fastgw.settings.values import BackendAddress, Network
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pydantic.config import JsonDict
 
+
+def of_text(read: Callable[[str], object]) -> BeforeValidator:
+    """Read a text with `read`; a value that is none (a default, or an argument in code) goes on as it is."""
+    return BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
+
+
 Port = Annotated[int, Field(ge=1, le=65535)]
-Count = Annotated[int, Field(ge=1)]
-CountOrNone = Annotated[int, Field(ge=0)]
-Milliseconds = Annotated[int, Field(ge=1, le=3_600_000)]
-Seconds = Annotated[int, Field(ge=1)]
-Bytes = Annotated[int, BeforeValidator(byte_count), Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
+CountOrNone = Annotated[int, Field(ge=0, le=10_000_000)]
+Milliseconds = Annotated[int, Field(ge=1, le=86_400_000)]
+Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
+Bytes = Annotated[int, of_text(parse.byte_size), Field(ge=1, le=1 << 40)]
 Ratio = Annotated[float, Field(ge=0, le=1)]
-Words = Annotated[tuple[str, ...], BeforeValidator(words)]
-Secrets = Annotated[tuple[SecretStr, ...], BeforeValidator(words)]
-Networks = Annotated[tuple[Network, ...], BeforeValidator(networks)]
-Backends = Annotated[tuple[BackendAddress, ...], BeforeValidator(backends)]
-CacheRoutes = Annotated[tuple[CacheRoute, ...], BeforeValidator(cache_routes)]
-UrlPath = Annotated[str, Field(pattern=r"^/")]
+Networks = Annotated[tuple[Network, ...], of_text(values.networks)]
+Backends = Annotated[tuple[BackendAddress, ...], of_text(values.backends)]
+CacheRoutes = Annotated[tuple[CacheRoute, ...], of_text(parse.cache_routes)]
+RateLimitRules = Annotated[tuple[RateLimitRule, ...], of_text(parse.rate_limit_rules)]
+Methods = Annotated[tuple[str, ...], of_text(parse.methods)]
+Origins = Annotated[tuple[str, ...], of_text(values.origins)]
+ApiKeys = Annotated[tuple[SecretStr, ...], of_text(parse.api_keys)]
+TokenHashes = Annotated[tuple[SecretStr, ...], of_text(parse.token_hashes)]
+UrlPath = Annotated[str, of_text(parse.path)]
+Host = Annotated[str, of_text(values.listen_host)]
+# A password may stand in these, so repr() leaves them out.
+RedisUrl = Annotated[str, of_text(lambda text: values.redis_url(text) if text else text), Field(repr=False)]
+VerifyUrl = Annotated[str, of_text(lambda text: values.verify_url(text) if text else text), Field(repr=False)]
+HttpUrl = Annotated[str, of_text(values.http_url), Field(repr=False)]
 
 
 class RouterStrategy(StrEnum):
@@ -80,12 +89,18 @@ class WorkersFormat(StrEnum):
 
 
 class LogLevel(StrEnum):
-    """The least that is logged."""
+    """The least that is logged. The spellings of Node's loggers are read too: existing .env files have them."""
 
     DEBUG = "debug"
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
+    CRITICAL = "critical"
+
+    @classmethod
+    def _missing_(cls, value: object) -> LogLevel | None:
+        word = {"warn": "warning", "fatal": "critical", "trace": "debug"}.get(str(value).lower(), str(value).lower())
+        return cls._value2member_map_.get(word)  # type: ignore[return-value]  # typeshed knows Enum only
 
 
 class LogFormat(StrEnum):
@@ -114,10 +129,10 @@ def setting(default: Any, about: str, *, example: str, unit: str = "", live: boo
 class Settings(BaseModel):
     """All settings, validated and frozen."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     # Listening
-    gateway_host: str = setting("0.0.0.0", "Address to listen on.", example="0.0.0.0")
+    gateway_host: Host = setting("0.0.0.0", "Address to listen on.", example="0.0.0.0")
     gateway_port: Port = setting(3000, "Port to listen on.", example="3000")
     gateway_workers: Annotated[int, Field(ge=1, le=256)] = setting(
         usable_cores, "Worker processes; default: the number of usable cores.", example="4"
@@ -137,7 +152,9 @@ class Settings(BaseModel):
         30000, "To the first byte of a response, and between pieces of its body.", unit="ms", example="30000", live=True
     )
     fastapi_connect_timeout: Milliseconds = setting(2000, "To connect to a backend.", unit="ms", example="2000")
-    fastapi_pool_size: Count = setting(256, "Connections per process and backend.", example="256")
+    fastapi_pool_size: Annotated[int, Field(ge=1, le=65_535)] = setting(
+        256, "Connections per process and backend.", example="256"
+    )
     fastapi_pool_timeout: Milliseconds = setting(1000, "To wait for a free connection.", unit="ms", example="1000")
     fastapi_keepalive: Milliseconds = setting(
         4000,
@@ -148,44 +165,57 @@ class Settings(BaseModel):
     router_strategy: RouterStrategy = setting(
         "round-robin", "How a backend is chosen.", example="least-connections", live=True
     )
-    router_health_check_interval: Milliseconds = setting(
+    router_health_check_interval: Annotated[int, Field(ge=100, le=86_400_000)] = setting(
         10000, "Between active checks of a backend.", unit="ms", example="10000"
     )
     router_health_path: UrlPath = setting("/health", "Page that active checks ask for.", example="/health")
     # Redis
-    redis_url: str = setting(
+    redis_url: RedisUrl = setting(
         "",
         "redis://, rediss://, redis+sentinel://, redis+cluster:// or unix://; empty: an embedded Valkey.",
         example="redis://localhost:6379",
     )
     redis_password: SecretStr = setting(SecretStr(""), "Password, if the URL has none.", example="s3cret")
-    redis_db: CountOrNone | None = setting(None, "Database number, if the URL has none.", example="0")
-    redis_key_prefix: Annotated[str, Field(min_length=1)] = setting(
+    redis_db: Annotated[int, Field(ge=0, le=9999)] | None = setting(
+        None, "Database number, if the URL has none.", example="0"
+    )
+    redis_key_prefix: Annotated[str, of_text(parse.key_prefix)] = setting(
         "gateway:", "Prefix of every key that fastgw writes.", example="gateway:"
     )
     # Authentication
     auth_enabled: bool | None = setting(
         None, "Unset: on when a credential source is configured; true without one refuses to start.", example="true"
     )
-    auth_api_keys: Secrets = setting((), "API keys, comma-separated, each optionally `name:key`.", example="ops:k3y")
+    auth_api_keys: ApiKeys = setting((), "API keys, comma-separated, each optionally `name:key`.", example="ops:k3y")
     auth_token_salt: SecretStr = setting(
         SecretStr("distributed-gpu-inference-v1"), "Salt of the token hash; the backend's.", example="my-salt"
     )
-    auth_token_format: str = setting("{token}{salt}", "What SHA-256 is taken of.", example="{salt}:{token}")
-    auth_token_hashes: Words = setting((), "Accepted token hashes, hex, comma-separated.", example="9f86d081...")
+    auth_token_format: Annotated[str, of_text(parse.token_format)] = setting(
+        "{token}{salt}", "What SHA-256 is taken of.", example="{salt}:{token}"
+    )
+    auth_token_hashes: TokenHashes = setting(
+        (),
+        "Accepted token hashes, hex, comma-separated.",
+        example="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    )
     auth_token_hashes_file: FilePath | None = setting(
         None, "File of accepted hashes, one a line; read again when it changes.", example="/etc/fastgw/hashes"
     )
-    auth_verify_url: str = setting(
+    auth_verify_url: VerifyUrl = setting(
         "",
         "Asked about tokens that are not known here; {worker_id} is taken from the request's path.",
         example="http://localhost:8000/api/v1/workers/{worker_id}/verify",
     )
     trusted_proxies: Networks = setting(
-        "127.0.0.0/8, ::1", "Whose X-Forwarded-For is believed.", example="10.0.0.0/8, 127.0.0.1", live=True
+        "127.0.0.0/8, ::1",
+        "Whose X-Forwarded-For is believed; `none`: nobody's.",
+        example="10.0.0.0/8, 127.0.0.1",
+        live=True,
     )
     admin_allow: Networks = setting(
-        "127.0.0.0/8, ::1", "Addresses that may see /gateway/* beyond health.", example="10.1.0.0/16"
+        "127.0.0.0/8, ::1",
+        "Addresses that may see /gateway/* beyond health; `none`: only ADMIN_TOKEN.",
+        example="10.1.0.0/16",
     )
     admin_token: SecretStr = setting(SecretStr(""), "Token that may see it from anywhere.", example="s3cret")
     # Rate limit
@@ -196,9 +226,9 @@ class Settings(BaseModel):
     rate_limit_on_redis_failure: OnRedisFailure = setting(
         "local", "Without Redis: count here, let all pass, or refuse all.", example="open", live=True
     )
-    rate_limit_rules: str = setting(
-        "",
-        "Limits of their own for paths or identities, as `PATTERN=REQUESTS/SECONDS`, comma-separated.",
+    rate_limit_rules: RateLimitRules = setting(
+        (),
+        "Limits of their own, comma-separated: `PATH=REQUESTS/SECONDS`, `identity:NAME=REQUESTS/SECONDS`.",
         example="/api/v1/jobs=20/60",
         live=True,
     )
@@ -224,7 +254,7 @@ class Settings(BaseModel):
         0, "Requests in flight per backend; 0: no limit.", example="200", live=True
     )
     max_body_bytes: Bytes = setting("100MiB", "Largest request body.", unit="bytes", example="100MiB")
-    shutdown_grace_seconds: CountOrNone = setting(
+    shutdown_grace_seconds: Annotated[int, Field(ge=0, le=86_400)] = setting(
         30, "For requests under way when a worker stops.", unit="s", example="30"
     )
     # Pages
@@ -234,33 +264,20 @@ class Settings(BaseModel):
         example="redis",
     )
     workers_format: WorkersFormat = setting("object", "Form of that answer from Redis.", example="list")
-    cors_origin: Words = setting("*", "Origins that browsers may call from.", example="https://app.example.com")
-    cors_methods: Words = setting("GET,POST,PUT,DELETE,OPTIONS", "Methods that browsers may use.", example="GET,POST")
+    cors_origin: Origins = setting("*", "Origins that browsers may call from.", example="https://app.example.com")
+    cors_methods: Methods = setting("GET,POST,PUT,DELETE,OPTIONS", "Methods that browsers may use.", example="GET,POST")
     # Telemetry
     metrics_enabled: bool = setting(True, "Serve Prometheus metrics.", example="true")
     metrics_path: UrlPath = setting("/gateway/metrics", "Where.", example="/gateway/metrics")
     otel_enabled: bool = setting(False, "Export traces.", example="true")
     otel_service_name: str = setting("acip-gpu-gateway", "Name of this service in traces.", example="gateway")
-    otel_zipkin_endpoint: str = setting(
+    otel_zipkin_endpoint: HttpUrl = setting(
         "http://localhost:9411/api/v2/spans", "Zipkin collector.", example="http://zipkin:9411/api/v2/spans"
     )
     otel_sample_ratio: Ratio = setting(1.0, "Share of requests that are traced.", example="0.1", live=True)
     log_level: LogLevel = setting("info", "The least that is logged.", example="warning", live=True)
     log_format: LogFormat = setting("json", "Form of log lines.", example="text")
     access_log: bool = setting(True, "One line per request.", example="false", live=True)
-
-    @model_validator(mode="after")
-    def _belong_together(self) -> Self:
-        """What no field can judge alone. The message begins with the variable's name."""
-        if (self.gateway_tls_cert is None) != (self.gateway_tls_key is None):
-            missing = "GATEWAY_TLS_KEY" if self.gateway_tls_key is None else "GATEWAY_TLS_CERT"
-            raise ValueError(f"{missing}: is missing; TLS needs a certificate and its key")
-        if self.auth_enabled and not self.has_credentials:
-            raise ValueError(
-                "AUTH_ENABLED: is true, but nobody could pass; set AUTH_API_KEYS, AUTH_TOKEN_HASHES, "
-                "AUTH_TOKEN_HASHES_FILE or AUTH_VERIFY_URL"
-            )
-        return self
 
     @property
     def has_credentials(self) -> bool:

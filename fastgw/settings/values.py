@@ -1,136 +1,268 @@
-"""Text -> value, for settings that are no plain number or word. Pure; each raises ValueError with the problem."""
+"""Text to address: backends, Redis, other URLs, networks, the listening host, CORS origins. Pure.
+
+The same two outcomes as in parse.py: the value, or ValueError with the problem as a phrase that quotes nothing secret.
+"""
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_network
+from typing import TYPE_CHECKING, Final
+from urllib.parse import SplitResult, urlsplit
+
+from fastgw.settings.parse import items, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Network = IPv4Network | IPv6Network
 
-_UNITS: Final = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
-_BYTES: Final = re.compile(r"(\d+)\s*(?:([kmg])i?)?b?", re.IGNORECASE)
+MAX_WEIGHT: Final = 1000
+"""Enough to give a backend a thousandth of the traffic; more would make a round of round-robin long."""
+
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_MAX_WEIGHT: Final = 1000
+_REDIS_SCHEMES: Final = ("redis", "rediss", "redis+sentinel", "redis+cluster", "unix")
+_HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?")  # Docker names services with _
+_REGION: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_PASSWORD: Final = re.compile(r"//(?:([^:@/]*):)?.*@", re.DOTALL)
+_QUERY_SECRET: Final = re.compile(r"([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
+_HARMLESS: Final = re.compile(r"[\w+.-]+://[\w.-]+(:\d{1,5})?(/[\w./-]*)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class BackendAddress:
-    """One backend as FASTAPI_URL names it."""
+    """Where a FastAPI server listens. scheme: "http" or "https". host: without brackets. weight: its share, from 1."""
 
     scheme: str
-    """http or https"""
     host: str
-    """A name or an address; an IPv6 address without its brackets."""
     port: int
     region: str | None = None
     weight: int = 1
 
     @property
     def authority(self) -> str:
-        """host:port, as it stands in Host; an IPv6 address in brackets."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        """Give "host:port", an IPv6 address in brackets: the Host field (RFC 9110 7.2)."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def url(self) -> str:
-        """scheme://host:port"""
+        """Give scheme://host:port."""
         return f"{self.scheme}://{self.authority}"
 
     def __str__(self) -> str:
-        """As it is written in FASTAPI_URL."""
+        """Give the form that FASTAPI_URL has."""
         region = f";region={self.region}" if self.region else ""
-        weight = f";weight={self.weight}" if self.weight != 1 else ""
-        return f"{self.url}{region}{weight}"
+        return f"{self.url}{region}" + (f";weight={self.weight}" if self.weight != 1 else "")
 
 
-@dataclass(frozen=True, slots=True)
-class CacheRoute:
-    """A path of CACHE_ROUTES."""
-
-    path: str
-    ttl_s: int | None = None
-    """None: CACHE_TTL_SECONDS."""
-
-    def __str__(self) -> str:
-        """As it is written in CACHE_ROUTES."""
-        return self.path if self.ttl_s is None else f"{self.path}={self.ttl_s}"
+def backends(text: str) -> tuple[BackendAddress, ...]:
+    """Read one backend or several, separated by commas, each with `;region=..` and `;weight=..` if wanted."""
+    found = [_backend(item) for item in items(text)]
+    if not found:
+        raise ValueError("names no backend")
+    if len({backend.authority for backend in found}) < len(found):
+        raise ValueError("names one backend twice; give it a weight instead")
+    return tuple(found)
 
 
-def words(text: object) -> object:
-    """A comma-separated list as a tuple of its non-empty, trimmed parts."""
-    if isinstance(text, str):
-        return tuple(part.strip() for part in text.split(",") if part.strip())
+def _backend(item: str) -> BackendAddress:
+    url, *parameters = (part.strip() for part in item.split(";"))
+    parts = _split(url)
+    if parts.scheme not in _DEFAULT_PORTS:
+        raise ValueError("does not begin with http:// or https://")
+    if "@" in parts.netloc:
+        raise ValueError("holds a user or password; fastgw passes on the client's credentials and has none of its own")
+    if parts.path not in {"", "/"} or "?" in url or "#" in url:
+        raise ValueError("holds a path or query; paths are forwarded as they come, so give scheme, host and port only")
+    given = _parameters(parameters)
+    region = given.get("region")
+    if region is not None and not _REGION.fullmatch(region):
+        raise ValueError("has a region that is no code of small letters, digits and -, such as europe-west")
+    try:
+        weight = whole(1, MAX_WEIGHT)(given.get("weight", "1"))
+    except ValueError as error:
+        raise ValueError(f"has a weight that {error}") from None
+    return BackendAddress(parts.scheme, _host(parts), _port(parts) or _DEFAULT_PORTS[parts.scheme], region, weight)
+
+
+def _parameters(texts: list[str]) -> Mapping[str, str]:
+    given: dict[str, str] = {}
+    for text in filter(None, texts):
+        name, _, value = (part.strip() for part in text.partition("="))
+        if name not in {"region", "weight"}:
+            near = difflib.get_close_matches(name, ["region", "weight"], 1)
+            hint = f"; did you mean {near[0]}=?" if near else "; there are region= and weight="
+            raise ValueError(f"has a parameter that is unknown{hint}")
+        if name in given:
+            raise ValueError(f"gives {name}= twice for one backend")
+        given[name] = value
+    return given
+
+
+def redis_url(text: str) -> str:
+    """Check the address of Redis, and return it as it is.
+
+    redis://, rediss://, redis+sentinel://host,host/service[/db], redis+cluster://host,host, unix:///path
+    """
+    parts = _split(text)
+    if parts.scheme not in _REDIS_SCHEMES:
+        raise ValueError(f"does not begin with one of {', '.join(f'{scheme}://' for scheme in _REDIS_SCHEMES)}")
+    if parts.fragment or "#" in text:
+        raise ValueError("holds a #; write it as %23 in a password")
+    if parts.scheme == "unix":
+        if not parts.path.startswith("/") or parts.path == "/":
+            raise ValueError("has no path of a socket after unix://")
+        return text
+    if "@" in parts.path:
+        raise ValueError("has an @ after the first /; in a password, write / as %2F and @ as %40")
+    nodes = parts.netloc.rpartition("@")[2].split(",")
+    if len(nodes) > 1 and parts.scheme in {"redis", "rediss"}:
+        raise ValueError("names several hosts, which redis+sentinel:// and redis+cluster:// do")
+    for node in nodes:
+        address = _split(f"//{node.strip()}")
+        _host(address)
+        _port(address)
+    _redis_path(parts)
     return text
 
 
-def byte_count(text: object) -> object:
-    """A number of bytes: 1048576, 1MiB, 1MB, 64k. All units are powers of 1024."""
-    if not isinstance(text, str):
-        return text
-    match = _BYTES.fullmatch(text.strip())
-    if match is None:
-        raise ValueError("is no number of bytes")
-    return int(match[1]) * _UNITS[(match[2] or "").lower()]
+def _redis_path(parts: SplitResult) -> None:
+    segments = parts.path.strip("/").split("/") if parts.path.strip("/") else []
+    if parts.scheme == "redis+sentinel":
+        if not segments:
+            raise ValueError("names no service after the hosts (redis+sentinel://host:26379/service)")
+        segments = segments[1:]
+    if len(segments) > 1 or (segments and not re.fullmatch(r"[0-9]{1,4}", segments[0])):
+        raise ValueError("has a database that is no number")
+    if parts.scheme == "redis+cluster" and segments not in ([], ["0"]):
+        raise ValueError("names a database, but a cluster has the database 0 only")
 
 
-def networks(text: object) -> object:
-    """Addresses and networks in CIDR form, comma-separated."""
-    if not isinstance(text, str):
-        return text
-    found = []
-    for part in words(text):  # type: ignore[attr-defined]  # a str gives a tuple
+def database_of(url: str) -> int | None:
+    """The database that a checked REDIS_URL names in its path, or None."""
+    parts = urlsplit(url)
+    segments = [] if parts.scheme == "unix" else parts.path.strip("/").split("/")
+    if parts.scheme == "redis+sentinel":
+        segments = segments[1:]
+    return int(segments[0]) if segments and segments[0] else None
+
+
+def http_url(text: str) -> str:
+    """Check an http:// or https:// URL, and return it as it is. A path, a query and user:password may be in it."""
+    parts = _split(text)
+    if parts.scheme not in _DEFAULT_PORTS:
+        raise ValueError("does not begin with http:// or https://")
+    _host(parts)
+    _port(parts)
+    if not re.fullmatch(r"[!-~]+", text) or "#" in text:
+        raise ValueError("holds a space, a # or a character that must be %-encoded")
+    return text
+
+
+def verify_url(text: str) -> str:
+    """Check a URL in whose path or query {worker_id} may stand."""
+    if set("{}") & set(text.replace("{worker_id}", "")):
+        raise ValueError("may hold {worker_id}, and no other braces")
+    if "{worker_id}" in urlsplit(text).netloc:
+        raise ValueError("holds {worker_id} in its host; clients must not choose who is asked")
+    http_url(text)
+    return text
+
+
+def listen_host(text: str) -> str:
+    """Read an address or a host name to listen on; brackets around an IPv6 address are taken off."""
+    if "//" in text:
+        raise ValueError("is a URL; give the address alone")
+    bare = text.removeprefix("[").removesuffix("]") if text.startswith("[") else text
+    if ":" in bare:
         try:
-            found.append(ip_network(part))
-        except ValueError as error:
-            raise ValueError(f"{part!r} is no address or network ({error})") from None
+            return str(IPv6Address(bare))
+        except ValueError:
+            raise ValueError("is no address; the port is set by GATEWAY_PORT") from None
+    if not _HOST.fullmatch(bare):
+        raise ValueError("is no address or host name")
+    return bare
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """Read addresses and networks in CIDR form, separated by commas. `none`: no network at all."""
+    found: list[Network] = []
+    for number, item in enumerate(items(text), 1):
+        if item == "*":
+            raise ValueError("holds *; write 0.0.0.0/0, ::/0 for everybody")
+        try:
+            found.append(ip_network(item))
+        except ValueError:
+            raise ValueError(f"has an item {number} that is no address or network{_meant(item)}") from None
     return tuple(found)
 
 
-def backends(text: object) -> object:
-    """Backend URLs, comma-separated, each with optional `;region=...;weight=...`."""
-    if not isinstance(text, str):
-        return text
-    found = tuple(_backend(part) for part in words(text))  # type: ignore[attr-defined]  # a str gives a tuple
-    if not found:
-        raise ValueError("names no backend")
-    return found
-
-
-def _backend(text: str) -> BackendAddress:
-    address, *parameters = text.split(";")
+def _meant(item: str) -> str:
+    """What 10.0.0.1/8 was perhaps meant to be."""
     try:
-        url = urlsplit(address)
-        port = url.port
-    except ValueError as error:
-        raise ValueError(f"{address!r} is no URL ({error})") from None
-    if url.scheme not in _DEFAULT_PORTS or not url.hostname:
-        raise ValueError(f"{address!r} must begin with http:// or https:// and a host")
-    if url.username is not None or url.password is not None:
-        raise ValueError("a URL with a user or password is not supported; credentials are passed on from the client")
-    if url.path not in {"", "/"} or url.query or url.fragment:
-        raise ValueError(f"{address!r} must end after host and port: paths are passed on as they are")
-    region, weight = None, 1
-    for name, value in parse_qsl("&".join(parameters), keep_blank_values=True):
-        if name == "region" and value:
-            region = value
-        elif name == "weight" and value.isdecimal() and 1 <= int(value) <= _MAX_WEIGHT:
-            weight = int(value)
-        else:
-            raise ValueError(f"{name}={value} is not understood: region=NAME, or weight=1 to {_MAX_WEIGHT}")
-    return BackendAddress(url.scheme, url.hostname, port or _DEFAULT_PORTS[url.scheme], region, weight)
+        return f"; did you mean {ip_network(item, strict=False)}?"
+    except ValueError:
+        return ""
 
 
-def cache_routes(text: object) -> object:
-    """Paths, comma-separated, each with optional `=SECONDS`."""
-    if not isinstance(text, str):
-        return text
-    found = []
-    for part in words(text):  # type: ignore[attr-defined]  # a str gives a tuple
-        path, _, ttl = part.partition("=")
-        if not path.startswith("/") or (ttl and not ttl.isdecimal()):
-            raise ValueError(f"{part!r} is no path with an optional =SECONDS")
-        found.append(CacheRoute(path, int(ttl) if ttl else None))
+def origins(text: str) -> tuple[str, ...]:
+    """Read origins (scheme://host[:port], RFC 6454) separated by commas, or `*` for all, or `none`."""
+    found = [item.removesuffix("/") for item in items(text)]
+    for number, origin in enumerate(found, 1):
+        if origin in {"*", "null"}:
+            continue
+        parts = _split(origin)
+        if parts.scheme not in _DEFAULT_PORTS or parts.path or parts.query or "@" in origin or "#" in origin:
+            raise ValueError(f"has an item {number} that is no origin (scheme://host, and a port if it has one)")
+        _host(parts)
+        _port(parts)
+    if "*" in found and len(found) > 1:
+        raise ValueError("holds * beside other origins, which * already includes")
     return tuple(found)
+
+
+def masked(url: str) -> str:
+    """A URL without its password, and without query values of secret names; a user alone is hidden too."""
+    if "@" in url and "//" not in url:
+        return "***@" + url.rpartition("@")[2]
+    hidden = _PASSWORD.sub(lambda match: f"//{match[1]}:***@" if match[1] is not None else "//***@", url)
+    return _QUERY_SECRET.sub(r"\1***", hidden)
+
+
+def masked_unread(text: str) -> str:
+    """What may be shown of a text that should have been a URL with a password in it, and could not be read as one."""
+    return masked(text) if _HARMLESS.fullmatch(text) or ("//" in text and "@" in text) else "***"
+
+
+def _split(url: str) -> SplitResult:
+    """Split a URL. urlsplit drops tabs and line ends in silence, so what is no visible character is refused first."""
+    if not re.fullmatch(r"[!-~]+", url):
+        raise ValueError("holds a space or a character that is not ASCII; write it %-encoded (a host: in punycode)")
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise ValueError("is no URL") from None
+
+
+def _host(parts: SplitResult) -> str:
+    host = parts.hostname or ""
+    if ":" in host:
+        try:
+            return str(IPv6Address(host))
+        except ValueError:
+            raise ValueError("has brackets around what is no IPv6 address") from None
+    if not _HOST.fullmatch(host):
+        raise ValueError("has no host" if not host else "has a host name that can't be one")
+    return host
+
+
+def _port(parts: SplitResult) -> int | None:
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise ValueError("has a port that is not between 1 and 65535")
+    return port

@@ -125,7 +125,9 @@ async def events(query: Any, receive: Any, send: Any, entry: Any) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
     leaving = asyncio.ensure_future(receive())
     for number in range(int(query.get("n", 5))):
-        await send({"type": "http.response.body", "body": f"data: {number} {time.time()}\n\n".encode(), "more_body": True})
+        await send(
+            {"type": "http.response.body", "body": f"data: {number} {time.time()}\n\n".encode(), "more_body": True}
+        )
         done, _ = await asyncio.wait({leaving}, timeout=float(query.get("every", 0.2)))
         if done:
             note("left", path="/events")
