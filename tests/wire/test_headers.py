@@ -1,0 +1,134 @@
+"""What is added, kept, replaced and dropped in either direction."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.support.raw_client import RawClient, request
+
+UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+
+@pytest.fixture
+def fields(gateway, seen):
+    """Send a request with these fields; the fields that reached the backend, as a dict of lists, and the response."""
+
+    def send(**headers):
+        response = request(gateway.port, "/x", **headers)
+        found = {}
+        for name, value in seen()["seen"][-1]["headers"]:
+            found.setdefault(name, []).append(value)
+        return found, response
+
+    return send
+
+
+@pytest.fixture
+def untrusting(gateways, backend):
+    """A gateway that trusts no proxy on this machine."""
+    return gateways(backend.url, TRUSTED_PROXIES="10.0.0.0/8")
+
+
+def test_a_sane_request_id_is_kept_both_ways(fields):
+    found, response = fields(X_Request_ID="client-id_1.2")
+    assert found["x-request-id"] == ["client-id_1.2"]
+    assert response.header("x-request-id") == "client-id_1.2"
+
+
+@pytest.mark.parametrize("given", ["", "a b", "x" * 129, 'a"b', "<script>", "caf\xe9"])
+def test_any_other_request_id_is_replaced_by_a_uuid4(fields, given):
+    found, response = fields(X_Request_ID=given)
+    assert UUID4.fullmatch(response.header("x-request-id"))
+    assert found["x-request-id"] == [response.header("x-request-id")]
+
+
+def test_request_ids_differ(gateway):
+    ids = {request(gateway.port, "/x").header("x-request-id") for _ in range(50)}
+    assert len(ids) == 50
+    assert all(UUID4.fullmatch(one) for one in ids)
+
+
+def test_host_is_the_backends_and_the_clients_is_told(fields, backend):
+    found, _ = fields(Host="api.example.com")
+    assert found["host"] == [f"127.0.0.1:{backend.port}"]
+    assert found["x-forwarded-host"] == ["api.example.com"]
+    assert found["x-forwarded-proto"] == ["http"]
+    assert found["x-forwarded-for"] == ["127.0.0.1"]
+
+
+def test_a_trusted_peers_words_are_kept_and_added_to(fields):
+    found, _ = fields(
+        X_Forwarded_For="203.0.113.7, 10.0.0.1", X_Forwarded_Proto="https", X_Forwarded_Host="a.b", X_Real_IP="203.0.113.7"
+    )
+    assert found["x-forwarded-for"] == ["203.0.113.7, 10.0.0.1, 127.0.0.1"]
+    assert found["x-forwarded-proto"] == ["https"]
+    assert found["x-forwarded-host"] == ["a.b"]
+    assert found["x-real-ip"] == ["203.0.113.7"]
+
+
+def test_an_untrusted_peers_words_are_replaced(untrusting, seen):
+    request(
+        untrusting.port,
+        "/x",
+        X_Forwarded_For="203.0.113.7",
+        X_Forwarded_Proto="https",
+        X_Forwarded_Host="evil",
+        X_Real_IP="1.2.3.4",
+        Forwarded="for=1.2.3.4",
+    )
+    headers = dict(seen()["seen"][-1]["headers"])
+    assert headers["x-forwarded-for"] == "127.0.0.1"
+    assert headers["x-forwarded-proto"] == "http"
+    assert headers["x-forwarded-host"] == "gateway.test"
+    assert "x-real-ip" not in headers
+    assert "forwarded" not in headers
+
+
+def test_via_is_appended_both_ways(fields):
+    found, response = fields(Via="1.0 edge")
+    assert found["via"] == ["1.0 edge, 1.1 fastgw"]
+    assert response.header("via") == "1.1 fastgw"
+
+
+def test_hop_by_hop_fields_end_here(gateway, seen):
+    with RawClient(gateway.port) as client:
+        client.send(
+            b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, X-Hop, Host, Authorization\r\nX-Hop: 1\r\n"
+            b"Keep-Alive: timeout=9\r\nTE: trailers\r\nTrailer: X\r\nUpgrade: h2c\r\nProxy-Authorization: Basic eDp5\r\n"
+            b"Proxy-Connection: close\r\nAuthorization: Bearer t\r\nX-Stays: yes\r\n\r\n"
+        )
+        assert client.response().status == 200
+    headers = dict(seen()["seen"][-1]["headers"])
+    gone = {"connection", "x-hop", "keep-alive", "te", "trailer", "upgrade", "proxy-authorization", "proxy-connection"}
+    assert not gone & set(headers)
+    assert headers["authorization"] == "Bearer t"  # naming it in Connection does not take it away
+    assert headers["x-stays"] == "yes"
+
+
+def test_the_backends_hop_by_hop_fields_end_here(gateway):
+    response = request(gateway.port, "/cookies")
+    assert response.header("x-secret") is None  # named in its Connection
+    assert response.header("keep-alive") is None
+
+
+def test_trace_context_is_untouched(fields):
+    parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    found, _ = fields(traceparent=parent, tracestate="a=1,b=2")
+    assert (found["traceparent"], found["tracestate"]) == ([parent], ["a=1,b=2"])
+
+
+def test_every_answer_tells_version_duration_and_the_gateways_share(gateway):
+    for target in ("/x", "/gateway/health/live", "/gateway/none"):
+        response = request(gateway.port, target)
+        assert re.fullmatch(r"\d+\.\d+\.\d+.*", response.header("x-gateway-version"))
+        assert re.fullmatch(r"\d+\.\d\dms", response.header("x-gateway-duration"))
+        assert re.fullmatch(r"gateway;dur=\d+\.\d\d, backend;dur=\d+\.\d\d", response.header("server-timing"))
+
+
+def test_the_gateways_share_is_not_the_backends_time(gateway):
+    timing = request(gateway.port, "/slow?s=0.3").header("server-timing")
+    own, backend = (float(part.split("=")[1]) for part in timing.split(", "))
+    assert backend >= 290
+    assert own < 100
