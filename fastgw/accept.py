@@ -50,8 +50,12 @@ class Accept:
             if name == b"host":
                 x.host = value
                 hosts += 1
-            elif name == b"content-length" or name == b"transfer-encoding":  # noqa: PLR1714 - half the cost of a set
+            elif name == b"content-length":
                 is_framed = True
+            elif name == b"transfer-encoding":
+                # hyper lets Transfer-Encoding win over a Content-Length and hides the latter; the connection must
+                # not be used again then (RFC 9112 6.3, item 3), and as it can't be told, never after chunks.
+                is_framed = x.must_close = True
             elif name == b"x-request-id":
                 request_id = value
             elif name == b"x-forwarded-for":

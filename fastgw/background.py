@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import signal
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import asyncio
-
 
 class Drain:
-    """Set once, by SIGUSR1 from the parent: health says draining, and clients are told to close."""
+    """Told by the server, read by the path and by the health page. There is no way back.
+
+    is_draining: this worker ends. Its answers say `Connection: close`, and clients come back to another one.
+    is_stopping: the whole gateway ends, and health says so with 503. A worker that a reload replaces drains without
+    that: the gateway goes on, and a load balancer is to keep sending.
+    """
+
+    __slots__ = ("is_draining", "is_stopping")
 
     def __init__(self) -> None:
         self.is_draining = False
+        self.is_stopping = False
 
-    def install(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Listen for the parent's word."""
-        loop.add_signal_handler(signal.SIGUSR1, self.begin)
+    def __repr__(self) -> str:
+        return f"<Drain {'stopping' if self.is_stopping else 'draining' if self.is_draining else 'serving'}>"
 
-    def begin(self) -> None:
-        """The process will stop soon. There is no way back."""
+    def begin(self, *, is_stopping: bool) -> None:
+        """The process will end soon; is_stopping: because the gateway does."""
         self.is_draining = True
+        self.is_stopping = self.is_stopping or is_stopping

@@ -68,6 +68,8 @@ class Gateway:
             await self._fail(x, error)
 
     async def _refuse(self, x: Exchange, error: GatewayError) -> None:
+        if 400 <= error.kind.status < 500:
+            x.must_close = True  # where this request ends is in doubt, or its body is not read
         await respond(x, error_answer(error, x.request_id))
 
     async def _fail(self, x: Exchange, error: Exception) -> None:

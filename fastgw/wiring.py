@@ -56,7 +56,7 @@ class House:
             Tunnel(choose, (settings.fastapi_connect_timeout + settings.fastapi_timeout) / 1e3, tls),
         )
         self._redis = RedisState()
-        self.pages = Pages(Health(backends, self._redis, lambda: drain.is_draining, monotonic()))
+        self.pages = Pages(Health(backends, self._redis, lambda: drain.is_stopping, monotonic()))
         checks = HealthChecks(backends, settings.router_health_path, tls)
         self._open.push_async_callback(checks.close)
         self._start("backend checks", checks.run, settings.router_health_check_interval / 1e3)

@@ -9,11 +9,11 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from fastgw.errors import PAYLOAD_TOO_LARGE, GatewayError
+from fastgw.errors import BAD_REQUEST, PAYLOAD_TOO_LARGE, GatewayError
 from fastgw.forwarding.cutoff import cut_off
 from fastgw.forwarding.failures import GivenUp
 from fastgw.protocol.framing import UNKNOWN_LENGTH
-from fastgw.upstream.errors import Aborted, UpstreamError
+from fastgw.upstream.errors import UpstreamError
 
 if TYPE_CHECKING:
     from fastgw.exchange import Exchange
@@ -80,8 +80,7 @@ class Upload:
         message = await x.receive()
         x.client_deadline = math.inf
         if message["type"] == "http.disconnect":
-            x.client_gone = True
-            raise Aborted("the client left in the middle of its request")
+            raise _incomplete(x)
         data: bytes = message.get("body", b"")
         self._received += len(data)
         if x.body_length == UNKNOWN_LENGTH:
@@ -91,9 +90,17 @@ class Upload:
         # granian says more_body after the last bytes too; the length tells, and saves a turn through its threads
         more = self._received < x.body_length
         if more and not message.get("more_body", False):
-            x.client_gone = True
-            raise Aborted("the request's body is shorter than its Content-Length")
+            raise _incomplete(x)
         return data, more
+
+
+def _incomplete(x: Exchange) -> GivenUp:
+    """The body will not be completed: the client left, or sent what is no chunk, which the server tells alike.
+
+    So it is answered, in case that somebody still listens.
+    """
+    x.client_gone = True
+    return GivenUp(GatewayError(BAD_REQUEST, "the body is incomplete or malformed"))
 
 
 def frame(data: bytes) -> bytes:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from fastgw.exchange import End
 from fastgw.forwarding.body import Upload, cut_short, frame, stream_response
-from fastgw.forwarding.failures import to_gateway_error
+from fastgw.forwarding.failures import GivenUp, to_gateway_error
 from fastgw.forwarding.heads import CHUNKED, length_line, request_head, response_fields
 from fastgw.forwarding.retry import may_retry
 from fastgw.forwarding.timeouts import first_byte_timeout
@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from fastgw.routing.backend import Backend
     from fastgw.routing.choose import Choose
 
-BODYLESS: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"DELETE"})
-"""Methods that send no Content-Length: 0 when there is no body (RFC 9110 8.6)."""
+HAS_BODY: Final = frozenset({b"POST", b"PUT", b"PATCH"})
+"""Methods that say Content-Length: 0 when there is no body (RFC 9110 8.6)."""
+
+EMPTY: Final = length_line(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Deliver:
                     if not self._may_go_on(x, backend, error, tried):
                         raise
         except UpstreamError as error:
-            if x.client_gone:
+            if x.client_gone and (x.head_sent or not isinstance(error, GivenUp)):
                 x.end = End.CLIENT_GONE
             elif x.head_sent:
                 x.end = End.CLIENT_STALLED if x.client_stalled else End.BROKE_IN_BODY
@@ -101,7 +103,7 @@ class Deliver:
         """One try: everything between taking a connection and giving it back."""
         pool = backend.pool
         timeout_s = first_byte_timeout(x, self._limits.timeout_s)
-        framing = b"" if upload is None else _framing(x, upload)
+        framing = _framing(x, upload)
         head = request_head(x, backend.authority, framing)
         connection = pool.take_idle() or await pool.acquire(self._limits.pool_timeout_s)
         x.connection = connection
@@ -137,10 +139,13 @@ class Deliver:
             pool.release(connection)
 
 
-def _framing(x: Exchange, upload: Upload) -> bytes:
-    """The line that frames the request's body: its length wherever it is known, else chunked."""
+def _framing(x: Exchange, upload: Upload | None) -> bytes:
+    """The line that frames the request's body: its length wherever it is known, else chunked; b"" for none.
+
+    An empty body is framed for methods that usually have one, and for no others (RFC 9110 8.6).
+    """
+    if upload is None:
+        return EMPTY if x.method in HAS_BODY else b""
     if upload.is_whole:
-        if not upload.first and x.method in BODYLESS:
-            return b""  # HTTP/2 tells only now that there is no body
-        return length_line(len(upload.first))
+        return length_line(len(upload.first)) if upload.first or x.method in HAS_BODY else b""
     return CHUNKED if x.body_length == UNKNOWN_LENGTH else length_line(x.body_length)

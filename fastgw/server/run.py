@@ -96,7 +96,7 @@ def configure_logging(level: str) -> None:
             "loggers": {
                 "fastgw": {"level": level.upper()},
                 "granian": {"level": "WARNING"},
-                "_granian": {"level": "WARNING"},
+                "_granian": {"level": "ERROR"},
             },
             "root": {"level": "WARNING", "handlers": ["stderr"]},
         }
@@ -120,13 +120,23 @@ def _reload(running: Settings, embedded_url: str) -> Callable[[Drain], Any] | No
     """Read the settings anew, for SIGHUP. None if they are no good: the old ones stay in force."""
     try:
         loaded = load()
-    except SettingsError as error:
+        check_tls(loaded.settings)
+    except (SettingsError, TlsError) as error:
         log.error("reload refused, the settings in force stay: %s", error)  # noqa: TRY400 - see serve
         return None
     for warning in loaded.warnings:
         log.warning("%s", warning)
     new = loaded.settings
-    fixed = ("gateway_host", "gateway_port", "gateway_workers", "gateway_tls_cert", "gateway_tls_key", "redis_url")
+    configure_logging(new.log_level)
+    fixed = (
+        "gateway_host",
+        "gateway_port",
+        "gateway_workers",
+        "gateway_tls_cert",
+        "gateway_tls_key",
+        "redis_url",
+        "shutdown_grace_seconds",
+    )
     changed = [name.upper() for name in fixed if getattr(new, name) != getattr(running, name)]
     if changed:
         log.warning("%s changed: this needs a restart, the rest is taken over", ", ".join(changed))

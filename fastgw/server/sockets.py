@@ -51,12 +51,28 @@ def listen(host: str, port: int, count: int) -> list[socket.socket]:
         raise ListenError(f"{where} {advice}") from None
 
 
+def reopen(listener: socket.socket) -> socket.socket:
+    """A socket in the place of one whose workers don't start: what waits there is reset, not left to hang.
+
+    It is bound but does not listen, so the kernel gives new connections to the others; granian makes it listen when
+    a worker serves.
+    """
+    fresh = _bind(listener.family, listener.getsockname())
+    listener.close()
+    return fresh
+
+
 def _open(family: int, address: tuple[object, ...]) -> socket.socket:
+    sock = _bind(family, address)
+    sock.listen(BACKLOG)
+    return sock
+
+
+def _bind(family: int, address: tuple[object, ...]) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted connections inherit it
     sock.bind(address)
-    sock.listen(BACKLOG)
     sock.setblocking(False)
     return sock

@@ -4,9 +4,8 @@
     SIGHUP            read the settings anew and replace the workers, one after the other
     a worker dies     a new one in its place, at once, or later if it keeps dying
 
-A retiring worker is told twice: first that it drains (SIGUSR1), so that it answers with `Connection: close` and its
-clients leave by themselves, then that it is to stop (SIGTERM), upon which granian closes what is idle and finishes
-what is under way. Without the notice, a request that is on the wire when its idle connection is closed is lost.
+A worker is told once, by SIGTERM if the gateway ends, by SIGUSR1 if a successor has taken its place; drain.py says how
+it leaves then. Here is only the clock that kills what does not.
 """
 
 from __future__ import annotations
@@ -21,7 +20,9 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from fastgw.server.worker import Job, work
+from fastgw.server.drain import NOTICE_S
+from fastgw.server.sockets import reopen
+from fastgw.server.worker import HANDLED, Job, work
 from fastgw.store.embedded import dies_with_parent
 
 if TYPE_CHECKING:
@@ -33,8 +34,12 @@ if TYPE_CHECKING:
 
     Build = Callable[[Drain], Any]
 
-DRAIN_NOTICE_S: Final = 1.0
-"""Between "I drain" and "I stop": what keep-alive clients need to send one more request and be told to close."""
+AGAIN_S: Final = 1.0
+"""A second SIGTERM or SIGINT counts as impatience only after this: managers that signal both process and group deliver
+the first one twice."""
+
+KILL_MARGIN_S: Final = 1.0
+"""A worker ends itself when its grace is over (drain.py); this long after, it is killed."""
 
 READY_S: Final = 30.0
 """A worker that does not serve after this is taken for broken. It takes half a second."""
@@ -45,7 +50,7 @@ BACKOFF_S: Final = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
 STABLE_S: Final = 10.0
 
 MAX_FAILED_STARTS: Final = 5
-"""If no worker has ever become ready and one has failed so often, the fault is not going away."""
+"""If every slot has failed to start a worker so often in a row, the fault is not going away."""
 
 log = logging.getLogger("fastgw")
 
@@ -59,12 +64,17 @@ class Worker:
     """The descriptor on which it says that it serves; -1 once it has."""
     born: float = field(default_factory=monotonic)
     kill_at: float | None = None
-    """When it is to be killed, if it is retiring."""
+    """When it is to be killed, if it is on its way out."""
 
     @property
     def is_ready(self) -> bool:
         """Whether it serves."""
         return self.ready < 0
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether it should have served by now, and nothing was done about it yet."""
+        return not self.is_ready and self.kill_at is None and self.born + READY_S <= monotonic()
 
     def tell(self, number: signal.Signals) -> None:
         """Send it a signal; it may be gone."""
@@ -79,8 +89,13 @@ class Slot:
 
     number: int
     listener: socket.socket
+    build: Build
+    """What its next worker is made by."""
     worker: Worker | None = None
     failures: int = 0
+    """Workers that ended unexpectedly, each soon after it began."""
+    failed_starts: int = 0
+    """Workers in a row that never served."""
     respawn_at: float = 0.0
 
 
@@ -101,15 +116,14 @@ class Supervisor:
         grace_s: seconds that a stopping worker has for what is under way. reload: called on SIGHUP; returns the
         new `build`, or None if the new settings are no good, in which case the old workers go on.
         """
-        self._slots = [Slot(number, listener) for number, listener in enumerate(listeners, 1)]
-        self._build = build
+        self._slots = [Slot(number, listener, build) for number, listener in enumerate(listeners, 1)]
         self._tls = tls
         self._grace_s = grace_s
         self._reload = reload
         self._retiring: list[Worker] = []
         self._stops = 0
+        self._first_stop = 0.0
         self._wants_reload = False
-        self._was_ever_ready = False
         self._context = multiprocessing.get_context("fork")  # sockets and settings are inherited
         self._wake, self._waker = os.pipe()
 
@@ -126,17 +140,17 @@ class Supervisor:
 
     def _serve(self) -> int:
         for slot in self._slots:
-            slot.worker = self._spawn(slot, self._build)
+            slot.worker = self._spawn(slot, slot.build)
         while not self._stops:
             if self._wants_reload:
                 self._wants_reload = False
                 self._replace_all()
             self._turn(self._next_deadline())
-            if not self._was_ever_ready and max(slot.failures for slot in self._slots) >= MAX_FAILED_STARTS:
+            if min(slot.failed_starts for slot in self._slots) >= MAX_FAILED_STARTS:
                 log.error("no worker could be started; the lines above say why")
                 self._end(notice_s=0)
                 return 1
-        self._end(notice_s=DRAIN_NOTICE_S)
+        self._end(notice_s=NOTICE_S)
         return 0
 
     # -- starting -----------------------------------------------------------------------------------
@@ -144,9 +158,14 @@ class Supervisor:
     def _spawn(self, slot: Slot, build: Build) -> Worker:
         read_end, write_end = os.pipe()
         others = tuple(other.listener for other in self._slots if other is not slot)
-        job = Job(slot.number, slot.listener, others, build, self._tls, write_end, dies_with_parent())
+        job = Job(slot.number, slot.listener, others, build, self._tls, write_end, dies_with_parent(), self._grace_s)
         process = self._context.Process(target=work, args=(job,), name=f"fastgw-worker-{slot.number}")
-        process.start()
+        # Until the child has put our handlers off, a signal would be taken in by a copy of them, and be lost.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(write_end)
         return Worker(process, read_end)
 
@@ -157,7 +176,10 @@ class Supervisor:
             how = _exit_of(worker)
             self._forget(worker)
             slot.worker = None
-            if worker.is_ready and monotonic() - worker.born > STABLE_S:
+            if not worker.is_ready:
+                slot.failed_starts += 1
+                slot.listener = reopen(slot.listener)
+            elif monotonic() - worker.born > STABLE_S:
                 slot.failures = 0
             wait_s = BACKOFF_S[min(slot.failures, len(BACKOFF_S) - 1)]
             slot.failures += 1
@@ -169,7 +191,7 @@ class Supervisor:
                 f"in {wait_s:g} s" if wait_s else "at once",
             )
         if slot.respawn_at <= monotonic():
-            slot.worker = self._spawn(slot, self._build)
+            slot.worker = self._spawn(slot, slot.build)
 
     # -- replacing ----------------------------------------------------------------------------------
 
@@ -193,20 +215,17 @@ class Supervisor:
                 self._forget(successor)
                 log.error("reload given up: the new worker %d does not start; the old ones go on", slot.number)
                 return
-            old, slot.worker = slot.worker, successor
+            old, slot.worker, slot.build = slot.worker, successor, build
             slot.failures = 0
             if old is not None:
                 self._retire(old)
-        self._build = build
         log.info("reloaded")
 
     def _retire(self, worker: Worker) -> None:
-        """Tell a worker that its time is over, and give it the grace."""
-        self._retiring.append(worker)
+        """Tell a worker that another one is in its place, and give it the grace."""
         worker.tell(signal.SIGUSR1 if worker.is_ready else signal.SIGTERM)
-        self._pause(DRAIN_NOTICE_S)
-        worker.tell(signal.SIGTERM)
-        worker.kill_at = monotonic() + self._grace_s
+        worker.kill_at = monotonic() + self._grace_s + KILL_MARGIN_S
+        self._retiring.append(worker)
 
     # -- ending -------------------------------------------------------------------------------------
 
@@ -214,21 +233,19 @@ class Supervisor:
         """Stop all workers: notice, then no new connections, then the grace, then force."""
         workers = [slot.worker for slot in self._slots if slot.worker is not None]
         log.info("stopping: requests under way have %g s to finish", self._grace_s)
-        for worker in workers:
-            worker.tell(signal.SIGUSR1 if worker.is_ready else signal.SIGTERM)
         for slot in self._slots:
             slot.worker = None  # nothing is respawned any more
         self._retiring += workers
-        self._pause(notice_s)
-        for slot in self._slots:
-            slot.listener.close()
         for worker in self._retiring:
             worker.tell(signal.SIGTERM)
-            worker.kill_at = monotonic() + self._grace_s
+            worker.kill_at = worker.kill_at or monotonic() + self._grace_s + KILL_MARGIN_S
+        self._pause(min(notice_s, self._grace_s / 2))
+        for slot in self._slots:
+            slot.listener.close()
         while self._retiring:
             if self._stops > 1:
                 for worker in self._retiring:
-                    worker.kill_at = 0.0
+                    worker.tell(signal.SIGKILL)
             self._turn(monotonic() + 1.0)
         log.info("stopped")
 
@@ -251,13 +268,19 @@ class Supervisor:
         if self._wake in happened:
             os.read(self._wake, 4096)
         for worker in workers:
-            if worker.ready in happened and worker.is_ready is False:
+            if not worker.is_ready and worker.ready in happened:
                 self._note_ready(worker)
+            elif worker.is_overdue:
+                log.error("worker process %s does not serve after %g s and is killed", worker.process.pid, READY_S)
+                worker.tell(signal.SIGKILL)
+                worker.kill_at = monotonic() + 1.0
         self._see_off()
         if not self._stops:
             for slot in self._slots:
                 if slot.worker is None or not slot.worker.process.is_alive():
                     self._respawn(slot)
+                elif slot.worker.is_ready:
+                    slot.failed_starts = 0
 
     def _see_off(self) -> None:
         """Forget the retiring that have ended, and end those whose grace is over."""
@@ -272,7 +295,6 @@ class Supervisor:
 
     def _note_ready(self, worker: Worker) -> None:
         if os.read(worker.ready, 1):
-            self._was_ever_ready = True
             os.close(worker.ready)
             worker.ready = -1
             log.info("worker process %s serves", worker.process.pid)
@@ -287,6 +309,8 @@ class Supervisor:
         moments = [monotonic() + 3600.0]
         moments += [slot.respawn_at for slot in self._slots if slot.worker is None and not self._stops]
         moments += [w.kill_at for w in self._retiring if w.kill_at is not None]
+        starting = (slot.worker for slot in self._slots if slot.worker is not None and not slot.worker.is_ready)
+        moments += [w.born + READY_S for w in starting if w.kill_at is None]
         return min(moments)
 
     def _install_signals(self) -> None:
@@ -298,6 +322,10 @@ class Supervisor:
         signal.signal(signal.SIGHUP, self._on_reload)
 
     def _on_stop(self, *_: object) -> None:
+        if not self._stops:
+            self._first_stop = monotonic()
+        elif monotonic() - self._first_stop < AGAIN_S:
+            return
         self._stops += 1
 
     def _on_reload(self, *_: object) -> None:

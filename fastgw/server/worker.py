@@ -2,7 +2,7 @@
 
 What granian's own entry for workers does, with four differences: it serves a socket that the parent owns, it
 calls the application without the layers of wrapping (0.5 us a request, bench/experiments), it tells the parent
-when it is ready, and it leaves SIGINT to the parent.
+when it is ready, and it leaves SIGINT to the parent and its own end to drain.py.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from granian.asgi import LifespanProtocol
 from granian.http import HTTP1Settings, HTTP2Settings
 
 from fastgw.background import Drain
+from fastgw.server.drain import Leaving
 from fastgw.server.sockets import BACKLOG
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ MAX_CONNECTIONS: Final = 65536
 """Client connections per worker (granian's backpressure): file limits are met first, so it never blocks streams."""
 
 HTTP1: Final = HTTP1Settings(
-    header_read_timeout=30_000,
+    # Also ends idle keep-alive connections: longer than load balancers keep theirs (60 s), as in nginx.
+    header_read_timeout=75_000,
     # Read and write buffer of one client connection. Bounds what a slow reader holds, and the size of a head.
     max_buffer_size=64 * 1024,
 )
@@ -57,6 +59,10 @@ GC_THRESHOLDS: Final = (50_000, 20, 100)
 with Python's defaults, 6 ms frozen). What the start made is frozen, the rest is looked at rarely."""
 
 
+HANDLED: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+"""What the parent has handlers for. Blocked while it forks; the worker unblocks them once it has its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """What a worker needs to know."""
@@ -73,31 +79,35 @@ class Job:
     """Where a byte is written when the worker serves."""
     tie_to_parent: Callable[[], None]
     """Has the kernel end this process when its parent is gone, however that happened."""
+    grace_s: float
+    """Seconds from the word to end until the end, at most."""
 
 
 def work(job: Job) -> None:
-    """Be a worker until SIGTERM, then finish what is under way. The target of the process."""
-    job.tie_to_parent()
+    """Be a worker until told to end, then finish what is under way. The target of the process."""
+    signal.set_wakeup_fd(-1)  # the parent's
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # until it serves there is nothing to finish
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the parent decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+    job.tie_to_parent()
     for other in job.others:
         other.close()
 
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     drain = Drain()
-    drain.install(loop)
     stop = WorkerSignal()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
     app = job.build(drain)
     lifespan = LifespanProtocol(app)
     loop.run_until_complete(lifespan.startup())
-    if lifespan.interrupt:
+    if lifespan.interrupt or lifespan.errored:  # granian alone would serve an application that failed to start
         logging.getLogger("fastgw").error("worker %d could not start", job.number, exc_info=lifespan.exc)
         sys.exit(1)
 
     stopped = asyncio.Event()
     stop.add_cb(lambda: loop.call_soon_threadsafe(stopped.set))
+    leaving = Leaving(drain, loop, job.listener.fileno(), stop.set, job.grace_s)
     worker = _asgi_worker(job)
     scheduler = _new_cbscheduler(loop, _watched(app), impl_asyncio=True)
     serve = worker.serve_mtr if RUNTIME_MODE == "mt" else worker.serve_str
@@ -106,6 +116,8 @@ def work(job: Job) -> None:
     gc.set_threshold(*GC_THRESHOLDS)
     with _threads_that_yield():
         serve(scheduler, loop, stop)
+    loop.add_signal_handler(signal.SIGTERM, leaving.stop)
+    loop.add_signal_handler(signal.SIGUSR1, leaving.give_way)
     os.write(job.ready_fd, b"1")
     os.close(job.ready_fd)
     loop.run_until_complete(stopped.wait())

@@ -88,7 +88,9 @@ class ResponseReader:
                 return
             cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else error
             raise ProtocolFault(f"the backend's response is malformed: {cause or error}") from None
-        if not self.head_complete and self._head_bytes > MAX_HEAD_BYTES:
+        if self._head_bytes > MAX_HEAD_BYTES and self._is_head_too_long():
+            self.complete, self.buffered = False, 0  # though it may be here to its end
+            self.chunks.clear()
             raise ProtocolFault(f"the backend's response head is longer than {MAX_HEAD_BYTES} bytes")
 
     def eof(self) -> bool:
@@ -116,6 +118,13 @@ class ResponseReader:
             if key == name:
                 return value
         return None
+
+    def _is_head_too_long(self) -> bool:
+        """Of many bytes: whether they are the head's, or those of a body that came together with its end."""
+        if not self.head_complete:
+            return True
+        self._head_bytes = sum(len(name) + len(value) + 4 for name, value in self.headers)
+        return self._head_bytes > MAX_HEAD_BYTES
 
     def is_event_stream(self) -> bool:
         """Whether the body is a text/event-stream: pieces are events, and silence between them is no fault."""

@@ -109,7 +109,9 @@ class Uvicorn(Running):
     def __init__(self, app: str, *options: str) -> None:
         self.port = free_port()
         command = [sys.executable, "-m", "uvicorn", app, "--host", "127.0.0.1", "--port", str(self.port)]
-        super().__init__([*command, "--log-level", "warning", *options], {"PYTHONPATH": str(Path.cwd())})
+        super().__init__(
+            [*command, "--log-level", "warning", "--no-server-header", *options], {"PYTHONPATH": str(Path.cwd())}
+        )
         self.url = f"http://127.0.0.1:{self.port}"
         until(lambda: self.process.poll() is not None or accepts(self.port), 20, "uvicorn's start")
         assert self.process.poll() is None, self.log

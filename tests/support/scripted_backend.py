@@ -69,11 +69,18 @@ class ScriptedBackend:
         self.handler: Handler = lambda connection: None
         self.connections = 0
         self.heads: list[bytes] = []
+        self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     def use(self, handler: Handler) -> None:
-        """From now on, connections are handled so."""
+        """From now on, connections are handled so; those of the last script are closed, and known to be."""
         self.handler = handler
+        for sock in self._open:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        if self._open:
+            self._open.clear()
+            time.sleep(0.03)  # the gateway sees the ends of its idle connections
         self.connections = 0
         self.heads = []
 
@@ -107,6 +114,7 @@ class ScriptedBackend:
                 sock.sendall(OK)
             elif first:
                 self.connections += 1
+                self._open.append(sock)
                 self.heads.append(first)
                 self.handler(connection)
         with contextlib.suppress(OSError):

@@ -60,7 +60,10 @@ def test_host_is_the_backends_and_the_clients_is_told(fields, backend):
 
 def test_a_trusted_peers_words_are_kept_and_added_to(fields):
     found, _ = fields(
-        X_Forwarded_For="203.0.113.7, 10.0.0.1", X_Forwarded_Proto="https", X_Forwarded_Host="a.b", X_Real_IP="203.0.113.7"
+        X_Forwarded_For="203.0.113.7, 10.0.0.1",
+        X_Forwarded_Proto="https",
+        X_Forwarded_Host="a.b",
+        X_Real_IP="203.0.113.7",
     )
     assert found["x-forwarded-for"] == ["203.0.113.7, 10.0.0.1, 127.0.0.1"]
     assert found["x-forwarded-proto"] == ["https"]
@@ -96,7 +99,8 @@ def test_hop_by_hop_fields_end_here(gateway, seen):
     with RawClient(gateway.port) as client:
         client.send(
             b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, X-Hop, Host, Authorization\r\nX-Hop: 1\r\n"
-            b"Keep-Alive: timeout=9\r\nTE: trailers\r\nTrailer: X\r\nUpgrade: h2c\r\nProxy-Authorization: Basic eDp5\r\n"
+            b"Keep-Alive: timeout=9\r\nTE: trailers\r\nTrailer: X\r\nUpgrade: h2c\r\n"
+            b"Proxy-Authorization: Basic eDp5\r\n"
             b"Proxy-Connection: close\r\nAuthorization: Bearer t\r\nX-Stays: yes\r\n\r\n"
         )
         assert client.response().status == 200

@@ -10,14 +10,16 @@ from tests.support.scripted_backend import OK
 HIDDEN = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
 
 AMBIGUOUS = {
-    "both_framings": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + HIDDEN,
+    "both_framings": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    + HIDDEN,
     "two_lengths": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 40\r\n\r\nabc" + HIDDEN,
     "signed_length": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: +3\r\n\r\nabc" + HIDDEN,
     "list_of_lengths": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3, 3\r\n\r\nabc" + HIDDEN,
     "hex_length": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0x3\r\n\r\nabc" + HIDDEN,
     "other_coding": b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\nabc" + HIDDEN,
     "coding_not_last": b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n" + HIDDEN,
-    "two_codings": b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + HIDDEN,
+    "two_codings": b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    + HIDDEN,
     "coding_in_1_0": b"POST / HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + HIDDEN,
     "space_before_colon": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length : 3\r\n\r\nabc" + HIDDEN,
     "folded_line": b"GET / HTTP/1.1\r\nHost: x\r\nX: a\r\n b\r\n\r\n" + HIDDEN,
@@ -25,7 +27,8 @@ AMBIGUOUS = {
     "nul_in_value": b"GET / HTTP/1.1\r\nHost: x\r\nX: a\0b\r\n\r\n" + HIDDEN,
     "two_hosts": b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n" + HIDDEN,
     "no_host": b"GET / HTTP/1.1\r\n\r\n" + HIDDEN,
-    "bad_chunk_size": b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n0\r\n\r\n" + HIDDEN,
+    "bad_chunk_size": b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n0\r\n\r\n"
+    + HIDDEN,
     "garbage": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
 }
 
@@ -43,9 +46,12 @@ def test_ambiguous_requests_get_400_or_the_door(to_scripted, scripted, name):
         client.send(AMBIGUOUS[name])
         client.sock.settimeout(3)
         answer = client.rest()
-    assert not answer or answer.startswith((b"HTTP/1.1 400", b"HTTP/1.0 400", b"HTTP/1.1 502")), answer[:80]
     assert not [data for data in received if b"smuggled" in data]
-    assert not [data for data in received if data.endswith(b"0\r\n\r\n") or b"Content-Length" in data]
+    if name == "both_framings":  # RFC 9112 6.3: may be read by its Transfer-Encoding alone, if the connection ends then
+        assert answer.count(b"HTTP/1.1 ") == 1
+        return
+    assert not answer or answer.startswith((b"HTTP/1.1 400", b"HTTP/1.0 400")), answer[:80]
+    assert not [data for data in received if data.endswith(b"0\r\n\r\n") or b"content-length" in data]
 
 
 RESPONSES = {
@@ -67,7 +73,7 @@ RESPONSES = {
 def test_ambiguous_responses_become_502(to_scripted, scripted, name):
     scripted.answering(RESPONSES[name])
     with RawClient(to_scripted.port) as client:
-        client.send(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+        client.send(b"GET /regions HTTP/1.1\r\nHost: x\r\n\r\n")
         response = client.response()
     assert (response.status, response.error) == (502, "BAD_GATEWAY")
 
