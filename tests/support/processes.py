@@ -38,9 +38,8 @@ class Running:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def stop(self, signal_number: int = signal.SIGTERM) -> int:
-        """End it; returns its exit status. Twice: two SIGTERMs, so that a drain is not waited for."""
+        """End it; returns its exit status."""
         if self.process.poll() is None:
-            self.process.send_signal(signal_number)
             self.process.send_signal(signal_number)
         try:
             status = self.process.wait(STOP_S)
@@ -77,6 +76,7 @@ class Gateway(Running):
             "GATEWAY_WORKERS": "1",
             "FASTAPI_URL": backend_url,
             "RATE_LIMIT_ENABLED": "false",
+            "SHUTDOWN_GRACE_SECONDS": "2",
             **{name: str(value) for name, value in settings.items()},
         }
         super().__init__([sys.executable, "-m", "fastgw", "serve"], env)
