@@ -12,13 +12,19 @@ SECOND = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nSECRET"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
+def fed(reader: ResponseReader, data: bytes, step: int = 0) -> ResponseReader:
+    """Feed all of it: at once, or `step` bytes at a time."""
+    step = step or len(data)
+    for start in range(0, len(data), step):
+        reader.feed(data[start : start + step])
+    return reader
+
+
 def read(data: bytes, method: bytes = b"GET", *, step: int = 0) -> ResponseReader:
-    """A reader that was fed all of it: at once, or `step` bytes at a time."""
+    """A new reader that was fed all of it."""
     reader = ResponseReader()
     reader.begin(method)
-    for start in range(0, len(data), step or len(data)):
-        reader.feed(data[start : start + (step or len(data))])
-    return reader
+    return fed(reader, data, step)
 
 
 def each_way(data: bytes, method: bytes = b"GET") -> list[ResponseReader]:
@@ -146,8 +152,7 @@ FAULTY = {
 def test_refused_however_it_is_cut(data: bytes, step: int) -> None:
     reader = ResponseReader()
     with pytest.raises(ProtocolFault) as fault:
-        for start in range(0, len(data), step or len(data)):
-            reader.feed(data[start : start + (step or len(data))])
+        fed(reader, data, step)
     assert fault.value.reason
     assert not reader.complete
 
