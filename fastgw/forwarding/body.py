@@ -72,6 +72,9 @@ class Upload:
             connection.abort(GivenUp(error))
         except UpstreamError as error:
             connection.abort(error)
+        except Exception:
+            connection.abort()
+            raise
 
     async def _receive(self) -> tuple[bytes, bool]:
         """The next piece, and whether more follow."""

@@ -21,7 +21,7 @@ from fastgw.forwarding.heads import CHUNKED, length_line, request_head, response
 from fastgw.forwarding.retry import may_retry
 from fastgw.forwarding.timeouts import first_byte_timeout
 from fastgw.protocol.framing import NO_BODY, UNKNOWN_LENGTH
-from fastgw.upstream.errors import UpstreamError
+from fastgw.upstream.errors import Aborted, UpstreamError
 
 if TYPE_CHECKING:
     from fastgw.exchange import Exchange
@@ -110,6 +110,8 @@ class Deliver:
         begun = perf_counter()
         sending = None
         try:
+            if x.client_gone:
+                raise Aborted("the client left before its request was sent")
             if upload is None:
                 self._watch.add(x)
                 connection.send_request(x.method, head)
@@ -118,6 +120,8 @@ class Deliver:
                 connection.send_request(x.method, head + first)
                 if not upload.is_whole:
                     sending = asyncio.create_task(upload.send_rest(connection, timeout_s))
+            if x.watch is not None:
+                connection.nudge()
             await connection.head(timeout_s if sending is None else math.inf)
             x.upstream_s += perf_counter() - begun
             reader = connection.reader

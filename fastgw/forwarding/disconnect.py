@@ -76,7 +76,8 @@ class Watch:
         self._ticks += 1
         for x in list(self._slow):
             if x.body_read:
-                x.watch = self._loop.create_task(_until_gone(x))
+                if x.watch is None:
+                    x.watch = self._loop.create_task(_until_gone(x))
                 self._slow.discard(x)
                 self._watched.add(x)
             if x.connection is not None:

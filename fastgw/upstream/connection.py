@@ -59,6 +59,7 @@ class Connection(asyncio.Protocol):
         "_awaits_body",
         "_eager",
         "_flow",
+        "_is_made",
         "_loop",
         "_lost",
         "_on_close",
@@ -78,6 +79,7 @@ class Connection(asyncio.Protocol):
         # one per connection
         self._loop = asyncio.get_running_loop()
         self._on_close = on_close
+        self._is_made = False
         self._transport: asyncio.Transport  # set by connection_made, as is _flow
         self._flow: Flow
         self.reader = ResponseReader()
@@ -189,7 +191,7 @@ class Connection(asyncio.Protocol):
 
     def expect_by(self, timeout_s: float) -> None:
         """The request has been sent to its end: who waits for the response waits `timeout_s` seconds from now on."""
-        if self._waiter is not None:
+        if self._waiter is not None and not self.reader.head_complete:
             self.deadline = self._loop.time() + timeout_s
 
     def nudge(self) -> None:
@@ -200,9 +202,8 @@ class Connection(asyncio.Protocol):
 
     def abort(self, error: UpstreamError | None = None) -> None:
         """Close at once, without a farewell; who waits gets the error. Safe in every state."""
-        is_made = self.state is not State.CONNECTING
         self._end(error or Aborted("given up"))
-        if is_made:
+        if self._is_made:
             self._transport.abort()
 
     # -- called by the event loop ---------------------------------------------------------------------
@@ -211,6 +212,7 @@ class Connection(asyncio.Protocol):
         """See asyncio.Protocol."""
         self._transport = cast("asyncio.Transport", transport)  # which uvloop's is, in all but name
         self._flow = Flow(self._transport)
+        self._is_made = True
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
@@ -225,7 +227,7 @@ class Connection(asyncio.Protocol):
             return
         if self._waiter is not None and (reader.complete or self._is_ready()):
             self._wake()
-        if reader.buffered > HIGH_WATER:
+        if reader.buffered > HIGH_WATER and not reader.complete:
             self._flow.pause_reading()
 
     def eof_received(self) -> bool:
@@ -288,9 +290,8 @@ class Connection(asyncio.Protocol):
             error.sent = self.sent
             error.reused = self.requests > 1
         self._lost = error
-        was = self.state
         self._move_to(State.CLOSED)
         self._wake()
-        if was is not State.CONNECTING:
+        if self._is_made:
             self._flow.resume_writing()
         self._on_close(self)

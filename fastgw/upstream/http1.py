@@ -38,6 +38,7 @@ class ResponseReader:
         "_head_only",
         "_interim",
         "_parser",
+        "_unread",
         "buffered",
         "chunks",
         "complete",
@@ -68,6 +69,7 @@ class ResponseReader:
         self.buffered = 0
         self._head_bytes = 0
         self._interim = 0
+        self._unread = 0
         self._head_only = method == b"HEAD"
 
     def feed(self, data: bytes) -> None:
@@ -78,6 +80,8 @@ class ResponseReader:
         """
         if not self.head_complete:
             self._head_bytes += len(data)
+        else:
+            self._unread += len(data)  # chunk sizes and trailers: on_body sets it back
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -88,10 +92,10 @@ class ResponseReader:
                 return
             cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else error
             raise ProtocolFault(f"the backend's response is malformed: {cause or error}") from None
-        if self._head_bytes > MAX_HEAD_BYTES and self._is_head_too_long():
-            self.complete, self.buffered = False, 0  # though it may be here to its end
-            self.chunks.clear()
-            raise ProtocolFault(f"the backend's response head is longer than {MAX_HEAD_BYTES} bytes")
+        if not self.head_complete:
+            self._bound(0)
+        elif self._unread > MAX_HEAD_BYTES and not self.complete:
+            raise ProtocolFault(f"the backend's trailers are longer than {MAX_HEAD_BYTES} bytes")
 
     def eof(self) -> bool:
         """Note that the peer sent its last byte. True if the response is complete thereby or was before.
@@ -119,12 +123,10 @@ class ResponseReader:
                 return value
         return None
 
-    def _is_head_too_long(self) -> bool:
-        """Of many bytes: whether they are the head's, or those of a body that came together with its end."""
-        if not self.head_complete:
-            return True
-        self._head_bytes = sum(len(name) + len(value) + 4 for name, value in self.headers)
-        return self._head_bytes > MAX_HEAD_BYTES
+    def _bound(self, more: int) -> None:
+        self._head_bytes += more
+        if self._head_bytes > MAX_HEAD_BYTES:
+            raise ProtocolFault(f"the backend's response head is longer than {MAX_HEAD_BYTES} bytes")
 
     def is_event_stream(self) -> bool:
         """Whether the body is a text/event-stream: pieces are events, and silence between them is no fault."""
@@ -143,13 +145,17 @@ class ResponseReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One field, of the head or of the trailers."""
-        if not self.head_complete:  # else a trailer (RFC 9110 6.5): dropped
-            self.headers.append((name.lower(), value))
+        if self.head_complete:  # a trailer (RFC 9110 6.5): dropped
+            self._bound(len(name) + len(value) + 4)
+        else:
+            self.headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """The empty line after a head."""
         self.status = status = self._parser.get_status_code()
         if status < 200:
+            if status < 100:
+                raise ProtocolFault(f"the status {status}")
             if status == 101:
                 return
             self._interim += 1
@@ -158,18 +164,29 @@ class ResponseReader:
             return
         if self._parser.get_http_version() not in {"1.1", "1.0"}:
             raise ProtocolFault(f"HTTP version {self._parser.get_http_version()} in an HTTP/1 response")
-        for name, value in self.headers:
-            if name == b"content-length":
-                self.length = int(value)
-            elif name == b"transfer-encoding" and value.lower() != b"chunked":
-                # Removing the coding is not ours, and passing it on unnamed would garble the body.
-                raise ProtocolFault("a transfer coding other than chunked")
+        self._judge_fields()
         self.head_complete = True
+        self._head_bytes = 0  # trailers begin anew
         if self._head_only:
             # llhttp can't be told that a HEAD's answer ends here: it gets a fresh start instead.
             self.reusable = self._parser.should_keep_alive()
             self._parser = httptools.HttpResponseParser(self)
             self.complete = True
+
+    def _judge_fields(self) -> None:
+        """The head is whole: is it too long, and where does the body end?"""
+        if self._head_bytes > MAX_HEAD_BYTES:  # or is it a body that came together with its head?
+            self._head_bytes = 0
+            self._bound(sum(len(name) + len(value) + 4 for name, value in self.headers))
+        is_chunked = False
+        for name, value in self.headers:
+            if name == b"content-length":
+                self.length = int(value)
+            elif name == b"transfer-encoding":
+                # Removing another coding is not ours, and passing it on unnamed would garble the body.
+                if is_chunked or value.lower() != b"chunked":
+                    raise ProtocolFault("a transfer coding other than chunked")
+                is_chunked = True
 
     def on_body(self, body: bytes) -> None:
         """Bytes of the body, freed of their chunking."""
@@ -177,6 +194,7 @@ class ResponseReader:
             raise ProtocolFault("bytes after the end of the response")
         self.chunks.append(body)
         self.buffered += len(body)
+        self._unread = 0
 
     def on_message_complete(self) -> None:
         """A message ends."""

@@ -85,12 +85,20 @@ class Pool:
         Raises PoolTimeout if none came free, ConnectFailed or ConnectTimeout if the backend could not be reached;
         in all three cases nothing was sent, so any request may go to another backend.
         """
+        deadline = self._loop.time() + timeout_s
         connection = self.take_idle()
-        while connection is None or connection.state is State.CLOSED:  # it may close in the moment it is handed over
+        while connection is None or not self._is_good(connection):  # it may close in the moment it is handed over
             if len(self._all) + self._connecting < self._size:
                 return await self._open()
-            connection = await self._wait_for_one(timeout_s)
+            connection = await self._wait_for_one(deadline - self._loop.time())
         return connection
+
+    def _is_good(self, connection: Connection) -> bool:
+        """Whether nothing happened to it between its release and this moment."""
+        if connection.state is State.ACTIVE and (connection.requests == 0 or connection.reader.reusable):
+            return True
+        connection.abort()
+        return False
 
     def release(self, connection: Connection) -> None:
         """Take a connection back after its response; it is closed unless it may be reused."""
@@ -117,13 +125,13 @@ class Pool:
         if self._sweeper is not None:
             self._sweeper.cancel()
             self._sweeper = None
-        self._close_idle()
-        for connection in list(self._all):
-            connection.abort()
         while self._queue:
             waiter = self._queue.popleft()
             if not waiter.done():
                 waiter.set_exception(PoolTimeout("the gateway is stopping"))
+        self._close_idle()
+        for connection in list(self._all):
+            connection.abort()
         await asyncio.sleep(0)  # transports close in the loop's next turn
 
     def _close_idle(self) -> None:
@@ -150,16 +158,19 @@ class Pool:
         try:
             async with asyncio.timeout(self._connect_timeout_s):
                 await self._loop.create_connection(lambda: connection, self._host, self._port, ssl=self._tls)
-        except TimeoutError:
-            raise ConnectTimeout(f"no connection within {self._connect_timeout_s:g} s") from None
-        except OSError as error:
-            raise ConnectFailed(error.strerror or str(error) or type(error).__name__) from None
-        finally:
+            if self._closed:
+                connection.abort()
+            if connection.state is State.CLOSED:  # by the backend in the very moment it was made, or by close()
+                raise ConnectFailed("the connection was closed as soon as it was made")  # noqa: TRY301 - one way out for all failures
+        except BaseException as error:
             self._connecting -= 1
-            if connection.state is State.CONNECTING:
-                self._admit_next()
-        if connection.state is State.CLOSED:  # closed by the backend in the very moment it was made
-            raise ConnectFailed("the backend closed the connection as soon as it was made")
+            self._admit_next()
+            if isinstance(error, TimeoutError):
+                raise ConnectTimeout(f"no connection within {self._connect_timeout_s:g} s") from None
+            if isinstance(error, OSError):
+                raise ConnectFailed(type(error).__name__) from None
+            raise
+        self._connecting -= 1
         connection.activate()
         self._all.add(connection)
         if self._sweeper is None:
@@ -168,6 +179,8 @@ class Pool:
 
     def _on_close(self, connection: Connection) -> None:
         """A connection has ended, whoever ended it."""
+        if connection not in self._all:
+            return  # it was still being made: _open tells
         self._all.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
