@@ -116,11 +116,16 @@ def work(job: Job) -> None:
     gc.set_threshold(*GC_THRESHOLDS)
     with _threads_that_yield():
         serve(scheduler, loop, stop)
-    loop.add_signal_handler(signal.SIGTERM, leaving.stop)
-    loop.add_signal_handler(signal.SIGUSR1, leaving.give_way)
-    os.write(job.ready_fd, b"1")
-    os.close(job.ready_fd)
-    loop.run_until_complete(stopped.wait())
+
+    async def serving() -> None:
+        # in the running loop: uvloop loses a signal that comes between the adding of its handler and its start
+        loop.add_signal_handler(signal.SIGTERM, leaving.stop)
+        loop.add_signal_handler(signal.SIGUSR1, leaving.give_way)
+        os.write(job.ready_fd, b"1")
+        os.close(job.ready_fd)
+        await stopped.wait()
+
+    loop.run_until_complete(serving())
     loop.run_until_complete(lifespan.shutdown())
 
 
