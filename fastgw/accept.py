@@ -23,6 +23,12 @@ NEVER_FORWARDED: Final = frozenset({b"CONNECT", b"TRACE"})
 MAX_FIELDS: Final = 100
 """Header fields of one request; hyper's own limit, here for servers that know none."""
 
+MAX_REMEMBERED_HOSTS: Final = 1024
+"""Host values that need no second look. Real clients use a handful; whoever invents them makes it start anew."""
+
+_HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]*)?")
+"""uri-host and port (RFC 9110 7.2, RFC 3986 3.2.2)."""
+
 _SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._\-]{1,128}")
 
 
@@ -33,6 +39,7 @@ class Accept:
         """trusted: whose X-Forwarded-For is believed. max_body_bytes: largest body that is let in."""
         self._trusted = trusted
         self._max_body_bytes = max_body_bytes
+        self._good_hosts: set[bytes] = set()
         # Not secrets, so no system call each: a generator seeded once from the system's randomness.
         self._bits = bits = Random().getrandbits  # noqa: S311 - request ids are names, not secrets
         self._id_start = b"%08x-%04x-4%03x-" % (bits(32), bits(16), bits(12))
@@ -64,7 +71,7 @@ class Accept:
         x.is_peer_trusted = self._trusted.trusts(x.peer)
         if x.forwarded_for is not None:
             x.client = self._trusted.client_of(x.peer, x.forwarded_for)
-        if hosts != 1 or not x.host:
+        if hosts != 1 or x.host not in self._good_hosts:
             self._judge_host(x, hosts)
         if x.method in NEVER_FORWARDED:
             raise GatewayError(METHOD_NOT_ALLOWED)
@@ -74,11 +81,18 @@ class Accept:
             self._measure_body(x)
 
     def _judge_host(self, x: Exchange, hosts: int) -> None:
-        """HTTP/1.1 must name its host, once (RFC 9112 3.2)."""
+        """HTTP/1.1 must name its host, once, and it must be one (RFC 9112 3.2). What was found good is remembered."""
         if hosts > 1:
             raise GatewayError(BAD_REQUEST, "more than one Host")
-        if x.http_version == "1.1":
-            raise GatewayError(BAD_REQUEST, "the Host field is missing")
+        if not x.host:
+            if x.http_version == "1.1":
+                raise GatewayError(BAD_REQUEST, "the Host field is missing")
+            return
+        if _HOST.fullmatch(x.host) is None:
+            raise GatewayError(BAD_REQUEST, "the Host field is no host")
+        if len(self._good_hosts) >= MAX_REMEMBERED_HOSTS:
+            self._good_hosts.clear()
+        self._good_hosts.add(x.host)
 
     def _measure_body(self, x: Exchange) -> None:
         """Find how long the body is, and whether it may be that long."""

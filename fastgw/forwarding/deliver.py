@@ -105,7 +105,10 @@ class Deliver:
         timeout_s = first_byte_timeout(x, self._limits.timeout_s)
         framing = _framing(x, upload)
         head = request_head(x, backend.authority, framing)
-        connection = pool.take_idle() or await pool.acquire(self._limits.pool_timeout_s)
+        connection = pool.take_idle()
+        if connection is None:
+            self._watch.add(x)  # who leaves while waiting is never forwarded
+            connection = await pool.acquire(self._limits.pool_timeout_s)
         x.connection = connection
         begun = perf_counter()
         sending = None

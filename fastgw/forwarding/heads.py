@@ -78,7 +78,8 @@ def length_line(length: int) -> bytes:
 def handshake_fields(x: Exchange) -> list[tuple[str, str]]:
     """The fields of a WebSocket handshake for the backend, as text: without those that the handshake itself makes."""
     chain, proto, host, via = _by_proxies(x, x.peer.encode(), _PROTO[x.scope["scheme"]])
-    fields = [field for field in x.headers if field[0] not in SPECIAL and not field[0].startswith(b"sec-websocket-")]
+    dropped = SPECIAL | _options(x)
+    fields = [field for field in x.headers if field[0] not in dropped and not field[0].startswith(b"sec-websocket-")]
     fields += [
         (b"x-forwarded-for", chain),
         (b"x-forwarded-proto", proto),
@@ -104,18 +105,18 @@ def _by_proxies(x: Exchange, chain: bytes, proto: bytes) -> tuple[bytes, bytes, 
     return chain, proto, host, via
 
 
+def _options(x: Exchange) -> frozenset[bytes]:
+    """The fields that the request's Connection lines name."""
+    lines = [value for name, value in x.special if name == b"connection" and value not in _COMMON_OPTIONS]
+    return connection_options(b",".join(lines)) - _COMMON_OPTIONS if lines else frozenset()
+
+
 def _without_options(x: Exchange, lines: list[bytes]) -> list[bytes]:
     """The lines without those that Connection names; with X-Real-IP and Forwarded if the peer may set them."""
-    options: frozenset[bytes] = frozenset()
-    for name, value in x.special:
-        if name == b"connection":
-            if value not in _COMMON_OPTIONS:
-                options |= connection_options(value) - _COMMON_OPTIONS
-        elif x.is_peer_trusted and name in {b"x-real-ip", b"forwarded"}:
-            lines.append(name + b": " + value)
-    if options:
-        lines = [line for line in lines if line.partition(b":")[0] not in options]
-    return lines
+    if x.is_peer_trusted:
+        lines += [b": ".join(field) for field in x.special if field[0] in {b"x-real-ip", b"forwarded"}]
+    options = _options(x)
+    return [line for line in lines if line.partition(b":")[0] not in options] if options else lines
 
 
 def response_fields(x: Exchange, fields: Fields) -> Fields:

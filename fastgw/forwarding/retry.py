@@ -38,4 +38,6 @@ def may_retry(x: Exchange, error: UpstreamError, backends_left: int) -> bool:
         return False
     if error.sent == 0:
         return backends_left > 0 or error.reused
-    return isinstance(error, ConnectionLost) and error.reused and x.body_length == 0 and is_known_safe(x)
+    if not isinstance(error, ConnectionLost) or not error.reused or error.answered:
+        return False
+    return x.body_length == 0 and is_known_safe(x)

@@ -289,6 +289,7 @@ class Connection(asyncio.Protocol):
         if error is not None:
             error.sent = self.sent
             error.reused = self.requests > 1
+            error.answered = self.reader.has_begun
         self._lost = error
         self._move_to(State.CLOSED)
         self._wake()

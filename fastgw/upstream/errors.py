@@ -1,9 +1,9 @@
 """What can go wrong between the gateway and a backend, and what is known about it.
 
-Every error says two facts that decide whether the request may be sent again: `sent`, the number of
-request bytes handed to the socket (measured, not guessed from the kind of failure), and `reused`,
-whether the connection had carried a request before (a server may close such a one at any moment,
-RFC 9112 9.5). With `sent == 0` the backend has seen nothing of the request.
+Every error says three facts that decide whether the request may be sent again: `sent`, the number of
+request bytes handed to the socket (measured, not guessed from the kind of failure); `reused`, whether
+the connection had carried a request before (a server may close such a one at any moment, RFC 9112 9.5);
+and `answered`, whether a byte of the response had come. With `sent == 0` the backend has seen nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ class UpstreamError(Exception):
         self.reason = reason
         self.sent = sent
         self.reused = reused
+        self.answered = False
 
 
 class PoolTimeout(UpstreamError):

@@ -128,6 +128,11 @@ class ResponseReader:
         if self._head_bytes > MAX_HEAD_BYTES:
             raise ProtocolFault(f"the backend's response head is longer than {MAX_HEAD_BYTES} bytes")
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a byte of the response has come."""
+        return self.head_complete or self._head_bytes > 0
+
     def is_event_stream(self) -> bool:
         """Whether the body is a text/event-stream: pieces are events, and silence between them is no fault."""
         kind = self.header(b"content-type")

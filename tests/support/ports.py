@@ -22,3 +22,24 @@ class RefusingPort:
 
     def close(self) -> None:
         self._sock.close()
+
+
+class DeafPort:
+    """A port that never answers a connection: it listens, its queue is full, so Linux drops what else knocks."""
+
+    def __init__(self) -> None:
+        self._sock = socket.socket()
+        self._sock.bind(("127.0.0.1", 0))
+        self._sock.listen(0)
+        self.port = int(self._sock.getsockname()[1])
+        self._queue = [self._knock() for _ in range(3)]
+
+    def _knock(self) -> socket.socket:
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.connect_ex(("127.0.0.1", self.port))
+        return sock
+
+    def close(self) -> None:
+        for sock in (self._sock, *self._queue):
+            sock.close()

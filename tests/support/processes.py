@@ -13,21 +13,33 @@ from typing import Self
 
 import psutil
 
+from fastgw.settings.model import Settings
 from tests.support.ports import free_port
 from tests.support.wait import until
 
+ROOT = Path(__file__).parents[2]
 STOP_S = 15.0
+
+SETTINGS = frozenset(name.upper() for name in Settings.model_fields)
+"""What the developer's own environment says of these must not reach a gateway under test; nor must a .env file."""
+
+UNEXPECTED = ("Traceback", " ERROR ", " CRITICAL ", "Exception", "was never awaited", "never retrieved")
 
 
 class Running:
-    """A process whose output goes to a file."""
+    """A process whose output goes to a file. Its working directory is not the checkout, so no .env is read."""
 
     def __init__(self, command: list[str], env: dict[str, str] | None = None) -> None:
         self.log_path = Path(tempfile.mkstemp(prefix="fastgw-test-", suffix=".log")[1])
-        base = {k: v for k, v in os.environ.items() if not k.startswith(("GATEWAY_", "FASTAPI_", "REDIS_"))}
+        base = {k: v for k, v in os.environ.items() if k not in SETTINGS}
         with self.log_path.open("wb") as out:
             self.process = subprocess.Popen(
-                command, env={**base, **(env or {})}, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+                command,
+                cwd=tempfile.gettempdir(),
+                env={**base, "PYTHONPATH": str(ROOT), **(env or {})},
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
             )
 
     @property
@@ -54,7 +66,19 @@ class Running:
 
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
+            self.check_log()
             self.stop()
+
+    def check_log(self, start: int = 0) -> None:
+        """Fail if the log says what it should not; a plain process may say what it likes."""
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it runs; where nobody reaps orphans, a zombie stays of an ended one."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def accepts(port: int) -> bool:
@@ -75,6 +99,7 @@ class Gateway(Running):
             "GATEWAY_PORT": str(self.port),
             "GATEWAY_WORKERS": "1",
             "FASTAPI_URL": backend_url,
+            "AUTH_ENABLED": "false",
             "RATE_LIMIT_ENABLED": "false",
             "SHUTDOWN_GRACE_SECONDS": "2",
             **{name: str(value) for name, value in settings.items()},
@@ -87,6 +112,18 @@ class Gateway(Running):
         finally:
             if self.process.poll() is not None:
                 raise AssertionError(f"the gateway did not start:\n{self.log}")
+
+    def check_log(self, start: int = 0) -> None:
+        """Fail if the log says, from character `start` on, that something went wrong that no test asked for."""
+        new = self.log[start:]
+        assert not any(word in new for word in UNEXPECTED), f"unexpected lines in the gateway's log:\n{new}"
+
+    def stop(self, signal_number: int = signal.SIGTERM) -> int:
+        """End it; no child process may be left behind."""
+        children = self.children() if self.process.poll() is None else []
+        status = super().stop(signal_number)
+        assert not [child for child in children if is_alive(child)], "a child process was left behind"
+        return status
 
     def worker(self) -> psutil.Process:
         """The (first) worker process."""
@@ -109,9 +146,7 @@ class Uvicorn(Running):
     def __init__(self, app: str, *options: str) -> None:
         self.port = free_port()
         command = [sys.executable, "-m", "uvicorn", app, "--host", "127.0.0.1", "--port", str(self.port)]
-        super().__init__(
-            [*command, "--log-level", "warning", "--no-server-header", *options], {"PYTHONPATH": str(Path.cwd())}
-        )
+        super().__init__([*command, "--log-level", "warning", "--no-server-header", *options])
         self.url = f"http://127.0.0.1:{self.port}"
         until(lambda: self.process.poll() is not None or accepts(self.port), 20, "uvicorn's start")
         assert self.process.poll() is None, self.log

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import socket
+import struct
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -57,14 +57,34 @@ class RawClient:
         return Response(parser.status, parser.getheaders(), body, complete)
 
     def rest(self) -> bytes:
-        """All bytes until the connection ends, however it ends."""
+        """All bytes until the connection ends, by an end or a reset. One that hangs instead is a failure."""
         data = b""
-        with contextlib.suppress(OSError):
+        try:
             while more := self.sock.recv(65536):
                 data += more
+        except ConnectionError:
+            pass
+        except TimeoutError:
+            raise AssertionError(
+                f"still open after {self.sock.gettimeout()} s without a byte; so far: {data[:200]!r}"
+            ) from None
         return data
 
+    def ends_by_reset(self) -> bool:
+        """Read to the end: whether it was a reset. Without a length, only that tells a broken body from a whole one."""
+        try:
+            while self.sock.recv(65536):
+                pass
+        except ConnectionResetError:
+            return True
+        return False
+
     def close(self) -> None:
+        self.sock.close()
+
+    def reset(self) -> None:
+        """Leave with a reset instead of an end."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
     def __enter__(self) -> Self:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 
 import pytest
 
-from tests.support.ports import RefusingPort
+from tests.support.ports import DeafPort, RefusingPort
 from tests.support.raw_client import RawClient, request
 
 MIB = 1024 * 1024
@@ -175,3 +176,60 @@ def test_pages_answer_get_and_head_only(gateway):
     check_shape(response, 405, "METHOD_NOT_ALLOWED")
     assert response.header("allow") == "GET, HEAD"
     assert request(gateway.port, "/gateway/health", "HEAD").body == b""
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_backend_that_does_not_accept_is_504(gateways, method):
+    port = DeafPort()
+    gateway = gateways(f"http://127.0.0.1:{port.port}", FASTAPI_CONNECT_TIMEOUT=300)
+    begun = time.monotonic()
+    check_shape(request(gateway.port, "/x", method, body=b"x" if method == "POST" else None), 504, "GATEWAY_TIMEOUT")
+    assert 0.25 < time.monotonic() - begun < 1.5
+    port.close()
+
+
+def test_a_body_that_announces_too_much_is_refused_before_it_is_asked_for(small, scripted):
+    scripted.use(lambda connection: None)
+    with RawClient(small.port) as client:
+        client.send(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n" % (MIB + 1))
+        assert client.sock.recv(12, socket.MSG_PEEK) == b"HTTP/1.1 413"
+        check_shape(client.response("POST"), 413, "PAYLOAD_TOO_LARGE")
+    assert scripted.connections == 0
+
+
+@pytest.mark.parametrize(
+    "lines", [b"Host: x\r\nHost: y", b"Host: x\r\nContent-Length: +3", b"X: no-host"], ids=["hosts", "length", "none"]
+)
+def test_a_refusal_of_the_gateways_own_has_the_shape(gateway, seen, lines):
+    with RawClient(gateway.port) as client:
+        client.send(b"POST /x HTTP/1.1\r\n%b\r\n\r\n" % lines)
+        response = client.response("POST")
+    assert response.status == 400
+    if response.body:  # what the server's parser refuses never reaches the gateway, and has no body
+        check_shape(response, 400, "BAD_REQUEST")
+    assert seen()["seen"] == []
+
+
+def test_the_clients_request_id_is_in_its_error(gateway):
+    response = request(gateway.port, "/gateway/none", X_Request_ID="mine-1")
+    assert response.json["error"]["requestId"] == response.header("x-request-id") == "mine-1"
+
+
+def test_an_error_names_no_address_of_a_backend(gateways):
+    port = RefusingPort()
+    gateway = gateways(f"http://127.0.0.1:{port.port}")
+    assert str(port.port) not in request(gateway.port, "/x").body.decode()
+    port.close()
+
+
+def test_a_backends_failure_leaves_the_clients_connection_in_step(to_scripted, scripted):
+    scripted.use(lambda connection: connection.head())
+    with RawClient(to_scripted.port) as client:
+        for _ in range(3):
+            client.send(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+            check_shape(client.response(), 502, "BAD_GATEWAY")
+
+
+def test_a_name_that_does_not_resolve_is_502(gateways):
+    gateway = gateways("http://no-such-host.invalid:8000")
+    check_shape(request(gateway.port, "/x"), 502, "BAD_GATEWAY")

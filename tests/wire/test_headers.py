@@ -7,6 +7,7 @@ import re
 import pytest
 
 from tests.support.raw_client import RawClient, request
+from tests.support.scripted_backend import OK
 
 UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
@@ -31,10 +32,11 @@ def untrusting(gateways, backend):
     return gateways(backend.url, TRUSTED_PROXIES="10.0.0.0/8")
 
 
-def test_a_sane_request_id_is_kept_both_ways(fields):
-    found, response = fields(X_Request_ID="client-id_1.2")
-    assert found["x-request-id"] == ["client-id_1.2"]
-    assert response.header("x-request-id") == "client-id_1.2"
+@pytest.mark.parametrize("given", ["client-id_1.2", "a", "Z" * 128], ids=["plain", "shortest", "longest"])
+def test_a_sane_request_id_is_kept_both_ways(fields, given):
+    found, response = fields(X_Request_ID=given)
+    assert found["x-request-id"] == [given]
+    assert response.all("x-request-id") == [given]
 
 
 @pytest.mark.parametrize("given", ["", "a b", "x" * 129, 'a"b', "<script>", "caf\xe9"])
@@ -136,3 +138,96 @@ def test_the_gateways_share_is_not_the_backends_time(gateway):
     own, backend = (float(part.split("=")[1]) for part in timing.split(", "))
     assert backend >= 290
     assert own < 100
+
+
+def test_two_request_ids_become_one(gateway, seen):
+    with RawClient(gateway.port) as client:
+        client.send(b"GET /x HTTP/1.1\r\nHost: x\r\nX-Request-ID: one\r\nX-Request-ID: two\r\n\r\n")
+        response = client.response()
+    reached = [value for name, value in seen()["seen"][0]["headers"] if name == "x-request-id"]
+    assert len(reached) == 1
+    assert response.all("x-request-id") == reached
+
+
+def answer(to_scripted, scripted, *lines, body=b"ok"):
+    """What the client gets when the backend answers with these fields."""
+    scripted.answering(b"HTTP/1.1 200 OK\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\n" + body)
+    return request(to_scripted.port, "/regions")
+
+
+def test_what_the_gateway_states_is_stated_once(to_scripted, scripted):
+    lines = [b"X-Request-ID: theirs", b"X-Gateway-Version: 9", b"X-Gateway-Duration: 9ms", b"Content-Length: 2"]
+    response = answer(to_scripted, scripted, *lines)
+    for name in ("x-request-id", "x-gateway-version", "x-gateway-duration", "date", "server"):
+        assert len(response.all(name)) == 1, name
+    assert UUID4.fullmatch(response.header("x-request-id"))
+    assert response.header("x-gateway-version") != "9"
+
+
+def test_the_backends_via_and_timing_are_kept_before_ours(to_scripted, scripted):
+    response = answer(to_scripted, scripted, b"Via: 1.0 inner", b"Server-Timing: db;dur=3", b"Content-Length: 2")
+    assert ", ".join(response.all("via")) == "1.0 inner, 1.1 fastgw"
+    timing = ", ".join(response.all("server-timing"))
+    assert "db;dur=3" in timing
+    assert "gateway;dur=" in timing
+
+
+def test_no_hop_by_hop_field_of_the_backend_passes(to_scripted, scripted):
+    response = answer(
+        to_scripted,
+        scripted,
+        b"Connection: X-A ,x-b",
+        b"Connection: close, X-C",
+        b"X-A: 1",
+        b"X-B: 1",
+        b"X-C: 1",
+        b"Keep-Alive: timeout=1",
+        b"Proxy-Connection: close",
+        b"Proxy-Authenticate: Basic",
+        b"TE: trailers",
+        b"Trailer: X-T",
+        b"Upgrade: h2c",
+        b"X-Stays: 1",
+        b"Content-Length: 2",
+    )
+    gone = ["x-a", "x-b", "x-c", "keep-alive", "proxy-connection", "proxy-authenticate", "te", "trailer", "upgrade"]
+    assert [name for name in gone if response.all(name)] == []
+    assert (response.header("x-stays"), response.body) == ("1", b"ok")
+
+
+@pytest.mark.parametrize(
+    ("framing", "body"),
+    [
+        (b"Content-Length: 2", b"ok"),
+        (b"Transfer-Encoding: chunked", b"2\r\nok\r\n0\r\n\r\n"),
+        (b"X: until-close", b"ok"),
+    ],
+    ids=["length", "chunked", "until_close"],
+)
+def test_a_response_is_framed_once(to_scripted, scripted, framing, body):
+    response = answer(to_scripted, scripted, framing, b"Connection: Content-Length, Transfer-Encoding", body=body)
+    assert (response.body, response.is_complete) == (b"ok", True)
+    assert len(response.all("content-length") + response.all("transfer-encoding")) == 1
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 2", "Transfer-Encoding: chunked"])
+def test_a_request_is_framed_once(to_scripted, scripted, framing):
+    scripted.answering(OK)
+    body = "ok" if "Length" in framing else "2\r\nok\r\n0\r\n\r\n"
+    with RawClient(to_scripted.port) as client:
+        client.send(f"POST /x HTTP/1.1\r\nHost: x\r\nConnection: Content-Length\r\n{framing}\r\n\r\n{body}".encode())
+        assert client.response("POST").status == 200
+    head = scripted.heads[0].partition(b"\r\n\r\n")[0].lower()
+    assert head.count(b"content-length:") + head.count(b"transfer-encoding:") == 1
+
+
+def test_names_of_one_connection_end_here_however_they_are_listed(gateway, seen):
+    with RawClient(gateway.port) as client:
+        client.send(
+            b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: X-One ,x-two\r\nconnection: X-THREE\r\n"
+            b"x-one: 1\r\nX-Two: 2\r\nX-Three: 3\r\nX-Four: 4\r\n\r\n"
+        )
+        assert client.response().status == 200
+    headers = dict(seen()["seen"][0]["headers"])
+    assert not {"x-one", "x-two", "x-three"} & set(headers)
+    assert headers["x-four"] == "4"

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from tests.support.processes import Uvicorn
 from tests.support.raw_client import RawClient, request
 from tests.support.scripted_backend import OK
 from tests.support.wait import until
@@ -91,12 +92,34 @@ def close_on_the_second(connection):
         connection.head()
 
 
-def test_a_safe_request_lost_on_a_reused_connection_is_sent_again(to_scripted, scripted):
-    scripted.use(close_on_the_second)
+def reset_on_the_second(connection):
+    """The same, by a reset."""
+    close_on_the_second(connection)
+    connection.reset()
+
+
+@pytest.mark.parametrize("ending", [close_on_the_second, reset_on_the_second])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_safe_request_lost_on_a_reused_connection_is_sent_again(to_scripted, scripted, method, ending):
+    scripted.use(ending)
     for _ in range(4):
-        assert request(to_scripted.port, "/health").status == 200
+        assert request(to_scripted.port, "/health", method).status == 200
 
 
+def test_a_safe_request_whose_answer_had_begun_is_not_sent_again(to_scripted, scripted):
+    def handle(connection):
+        connection.head()
+        connection.send(OK)
+        if connection.head():
+            connection.send(b"HTTP/1.1 20")
+
+    scripted.use(handle)
+    assert request(to_scripted.port, "/health").status == 200
+    assert request(to_scripted.port, "/health").status == 502
+    assert scripted.connections == 1
+
+
+@pytest.mark.parametrize("ending", [close_on_the_second, reset_on_the_second])
 @pytest.mark.parametrize(
     ("method", "target"),
     [
@@ -106,8 +129,8 @@ def test_a_safe_request_lost_on_a_reused_connection_is_sent_again(to_scripted, s
         ("DELETE", "/api/v1/jobs/1"),
     ],
 )
-def test_a_request_that_may_have_run_is_never_sent_again(to_scripted, scripted, method, target):
-    scripted.use(close_on_the_second)
+def test_a_request_that_may_have_run_is_never_sent_again(to_scripted, scripted, method, target, ending):
+    scripted.use(ending)
     assert request(to_scripted.port, "/health").status == 200
     before = len(scripted.heads)
     response = request(to_scripted.port, target, method, body=b"{}" if method == "POST" else None)
@@ -132,3 +155,35 @@ def test_client_connections_are_kept_alive(gateway):
         for number in range(3):
             client.send(b"GET /n%d HTTP/1.1\r\nHost: x\r\n\r\n" % number)
             assert client.response().json["raw_path"] == f"/n{number}"
+
+
+@pytest.mark.parametrize(
+    ("method", "response"),
+    [
+        ("GET", b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nok"),
+        ("GET", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-T: 1\r\n\r\n"),
+        ("GET", b"HTTP/1.1 204 No Content\r\n\r\n"),
+        ("GET", b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + b"x" * 300000),
+        ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"),
+        ("POST", OK),
+    ],
+    ids=["404", "chunked", "204", "large", "head", "post"],
+)
+def test_every_whole_response_leaves_a_connection_for_the_next(to_scripted, scripted, method, response):
+    def handle(connection):
+        while connection.head():
+            connection.send(response)
+
+    scripted.use(handle)
+    for _ in range(3):
+        assert request(to_scripted.port, "/x", method).is_complete
+    assert scripted.connections == 1
+
+
+def test_a_keepalive_below_uvicorns_costs_no_post(gateways):
+    """uvicorn closes idle connections after a second here, the gateway after 0.7, whatever the pauses."""
+    with Uvicorn("tests.support.app:app", "--timeout-keep-alive", "1") as server:
+        gateway = gateways(server.url, FASTAPI_KEEPALIVE=700)
+        for pause_s in (0.68, 0.72, 0.98, 1.02):
+            assert request(gateway.port, "/x", "POST", body=b"x").status == 200
+            time.sleep(pause_s)
