@@ -111,7 +111,8 @@ def test_jobs_sync_may_take_its_own_time(to_scripted, scripted, query, status):
     def handle(connection):
         connection.head()
         time.sleep(1)
-        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        # it says that it closes: the POST that follows must not meet a connection that is just ending
+        connection.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}")
 
     scripted.use(handle)
     assert request(to_scripted.port, f"/api/v1/jobs/sync{query}", "POST", body=b"{}").status == status
