@@ -1,0 +1,150 @@
+"""DOOR: how often may this client ask? Brings along what the cache holds, in the same round trip.
+
+refused already (refused.py)  ->  429 without asking
+one EVALSHA (admission.lua)   ->  counted, or 429; x.found has the cache's part of the reply
+Redis away (fallback.py)      ->  counted here, let through, or 503, as RATE_LIMIT_ON_REDIS_FAILURE says
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from fastgw.admission.fallback import LocalWindows
+from fastgw.admission.refused import Refused
+from fastgw.admission.window import limit_fields, seconds_of
+from fastgw.errors import RATE_LIMIT_EXCEEDED, SERVICE_UNAVAILABLE, GatewayError
+from fastgw.respond import Answer, error_answer
+from fastgw.store.errors import StoreDown, StoreError
+from fastgw.store.scripts import load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastgw.admission.rules import Limit, Rules
+    from fastgw.exchange import Exchange
+    from fastgw.store.hot import Store
+
+SCRIPT: Final = load("fastgw.admission", "admission.lua")
+
+TOO_LATE: Final = -1
+NO_LIMIT: Final = (b"0", b"0", b"0")
+NO_LOOKUP: Final = (b"0", b"", b"", b"", b"0", b"0")
+
+
+class Ask(Protocol):
+    """What the cache wants looked up, and where it takes the reply."""
+
+    keys: tuple[bytes, ...]
+    args: tuple[bytes, ...]
+
+    def take(self, base: bytes | int, variant: bytes | int, lead: int) -> None:
+        """The reply's last three parts: see admission.lua."""
+
+
+class Admit:
+    """Counts requests and looks cached responses up."""
+
+    def __init__(self, store: Store, share: int) -> None:
+        """share: processes among which a limit is divided without Redis."""
+        self._store = store
+        self._ask: Callable[[Exchange], Ask | None] = _nothing
+        self._rules: Rules | None = None
+        self._on_failure = "local"
+        self._local = LocalWindows(share)
+        self._refused = Refused()
+        self.rejected = 0
+        self.without_redis = 0
+
+    def use(self, rules: Rules | None, on_failure: str, ask: Callable[[Exchange], Ask | None] | None) -> None:
+        """What is in force from now on.
+
+        rules: None: no limits. on_failure: local, open or closed. ask: the cache's wish for a request; None: no cache.
+        """
+        self._rules = rules
+        self._ask = ask or _nothing
+        self._on_failure = on_failure
+        self._refused.clear()
+
+    @property
+    def is_limiting(self) -> bool:
+        """Whether there are limits."""
+        return self._rules is not None
+
+    async def __call__(self, x: Exchange) -> Answer | None:
+        """Admit a request (None), or refuse it (429, or 503 without Redis if it is to be closed).
+
+        Sets x.limit_fields and x.found. Waits for Redis once, 50 ms at most.
+        """
+        ask = self._ask(x)
+        rules = self._rules
+        if rules is None:
+            if ask is not None:
+                await self.look_up(x, ask)
+            return None
+        limit, name = rules.limit_of(x)
+        sent = monotonic()
+        wait_s = self._refused.wait_s(name, sent)
+        if wait_s:
+            return self._refuse(x, limit, int(wait_s * 1e6))
+        store = self._store
+        window = store.keys.ratelimit(name)
+        counted = (limit.requests_arg, limit.length)
+        try:
+            if ask is None:
+                reply = await store.run(SCRIPT, (window,), *counted, store.not_after(window), *NO_LOOKUP)
+            elif store.is_cluster:
+                call = store.run(SCRIPT, (window,), *counted, store.not_after(window), *NO_LOOKUP)
+                await self.look_up(x, ask)
+                reply = await call
+            else:
+                reply = await store.run(SCRIPT, (window, *ask.keys), *counted, store.not_after(window), *ask.args)
+            admitted = reply[0]
+            if admitted == TOO_LATE:
+                raise StoreDown("Redis ran the call too late")
+        except StoreError:
+            return self._without_redis(x, limit, name)
+        self._local.clear()
+        if not admitted:
+            self._refused.note(name, sent + reply[2] / 1e6)
+            return self._refuse(x, limit, reply[2])
+        x.limit_fields = limit_fields(limit, reply[1], reply[2], store.now_us())
+        if ask is not None and not store.is_cluster:
+            ask.take(reply[3], reply[4], reply[5])
+            x.found = ask
+        return None
+
+    async def look_up(self, x: Exchange, ask: Ask) -> bool:
+        """The cache's part alone; sets x.found. False: Redis is away."""
+        try:
+            reply: list[Any] = await self._store.run(SCRIPT, ask.keys, *NO_LIMIT, *ask.args)
+        except StoreError:
+            return False
+        ask.take(reply[3], reply[4], reply[5])
+        x.found = ask
+        return True
+
+    def _refuse(self, x: Exchange, limit: Limit, wait_us: int) -> Answer:
+        self.rejected += 1
+        x.limited = True
+        x.limit_fields = limit_fields(limit, limit.requests, wait_us, self._store.now_us())
+        seconds = seconds_of(wait_us)
+        detail = f"the limit is {limit.requests} in {limit.window_s:g} s"
+        return error_answer(GatewayError(RATE_LIMIT_EXCEEDED, detail, retry_after_s=seconds), x.request_id)
+
+    def _without_redis(self, x: Exchange, limit: Limit, name: bytes) -> Answer | None:
+        self.without_redis += 1
+        if self._on_failure == "open":
+            return None
+        if self._on_failure == "closed":
+            return error_answer(GatewayError(SERVICE_UNAVAILABLE, "rate limits can't be checked now"), x.request_id)
+        admitted, count, wait_s = self._local.admit(name, limit.requests, limit.window_s, monotonic())
+        wait_us = int(wait_s * 1e6)
+        if not admitted:
+            return self._refuse(x, limit, wait_us)
+        x.limit_fields = limit_fields(limit, count, wait_us, self._store.now_us())
+        return None
+
+
+def _nothing(_x: Exchange) -> None:
+    """What is looked up when the cache is off."""
