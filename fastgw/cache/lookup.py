@@ -1,0 +1,240 @@
+"""What is to be looked up for a request, and what the reply to it means.
+
+An entry stands at the name of its URI (`base`), unless the response differs by request fields (Vary) or belongs to an
+identity. Then the base holds a marker that says by what it differs, and entries stand at the names of their variants
+(RFC 9111 4.1). A process remembers markers as it holds copies of entries; the admission script validates both, so one
+round trip is enough unless the marker is new to the process.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from fastgw.cache.coalesce import LEASE_S
+from fastgw.cache.conditional import has_precondition
+from fastgw.cache.entry import Entry, Marker, decode, stamp
+from fastgw.cache.key import base_name, identity_scope, is_never_cached, variant_name
+from fastgw.cache.policy import NO_WISHES, Wishes, wishes
+from fastgw.cache.status import cache_fields
+
+if TYPE_CHECKING:
+    from fastgw.cache.coalesce import Flights
+    from fastgw.cache.local import Copy, LocalCopies
+    from fastgw.exchange import Exchange
+    from fastgw.store.keys import Keys
+
+MAX_NAMES: Final = 4096
+"""URIs whose names are remembered, about 400 bytes each; then it starts anew. Saves 2 us of hashing."""
+
+MAX_MARKERS: Final = 4096
+
+LEASE_US: Final = b"%d" % int(LEASE_S * 1e6)
+
+BYPASS: Final = cache_fields(b"BYPASS", fwd=b"bypass")
+BY_METHOD: Final = cache_fields(b"BYPASS", fwd=b"method")
+BY_REQUEST: Final = cache_fields(b"BYPASS", fwd=b"request")
+
+FOR_BACKEND: Final = frozenset({b"range", b"if-range", b"if-match", b"if-unmodified-since"})
+"""Request fields that only the backend can answer."""
+
+UNCLAIMED: Final = (b"0",)
+"""In place of an ask's arguments: its reply says nothing of the lease."""
+
+CACHEABLE_METHODS: Final = frozenset({b"GET", b"HEAD"})
+
+
+class Names:
+    """The names that belong to one URI."""
+
+    __slots__ = ("base", "key", "lease")
+
+    def __init__(self, base: bytes, keys: Keys) -> None:
+        self.base = base
+        self.key = keys.cache(base)
+        self.lease = keys.cache_lease(base)
+
+
+class Ask:
+    """A lookup: what is asked for one request, and after `take`, what there is."""
+
+    __slots__ = (
+        "_lookup",
+        "args",
+        "base_reply",
+        "copy",
+        "holder",
+        "keys",
+        "lead",
+        "marker",
+        "name",
+        "names",
+        "scope",
+        "variant_reply",
+        "wishes",
+    )
+
+    def __init__(self, lookup: Lookup, names: Names, scope: bytes, wanted: Wishes, holder: bytes) -> None:
+        self._lookup = lookup
+        self.names = names
+        self.scope = scope
+        self.wishes = wanted
+        self.holder = holder
+        self.marker: Marker | None = None
+        self.name = names.base  # of the entry that was looked for: the base's, or a variant's
+        self.copy: Copy | None = None  # before `take` what the process holds, after it what is there
+        self.lead = 0
+        self.keys: tuple[bytes, ...] = ()
+        self.args: tuple[bytes, ...] = ()
+        self.base_reply: bytes | int = 0
+        self.variant_reply: bytes | int = 0
+
+    @property
+    def was_claimed(self) -> bool:
+        """Whether the script tried to claim the lease: it does so for what is missing, or if it is told to."""
+        missing = self.base_reply == 0 or (self.marker is not None and self.base_reply == 1 and self.variant_reply == 0)
+        return self.args is not UNCLAIMED and (missing or self.args[-1] == b"1")
+
+    @property
+    def flight_name(self) -> bytes:
+        """Who may wait for whom: the URI, for one identity."""
+        return self.names.base + self.scope
+
+    @property
+    def lease(self) -> bytes:
+        """The key of the lease that goes with it."""
+        return self.names.lease + self.scope
+
+    def take(self, base: bytes | int, variant: bytes | int, lead: int) -> None:
+        """The reply of admission.lua; what it means is read when it is asked for (`Lookup.read`)."""
+        self.base_reply, self.variant_reply, self.lead = base, variant, lead
+
+
+class Lookup:
+    """Makes the asks, and reads the replies."""
+
+    def __init__(self, keys: Keys, local: LocalCopies, flights: Flights, holder: bytes) -> None:
+        """holder: a name of this process, unique in the fleet."""
+        self.own: frozenset[bytes] = frozenset()
+        """Paths that another step answers: nothing is looked up, and no lease claimed, for them."""
+        self._keys = keys
+        self._local = local
+        self._flights = flights
+        self._holder = holder
+        self._fetches = 0
+        self._names: dict[tuple[bytes, bytes], Names | None] = {}
+        self._markers: dict[bytes, Marker] = {}
+        self.is_on = True
+        self.on_change: Any = None  # what becomes of the response to an unsafe request: set by wiring
+
+    def __call__(self, x: Exchange) -> Ask | None:
+        """The lookup for a request; None if the cache has no part in it. Sets x.cache_fields where that is so."""
+        if not self.is_on or "method" not in x.scope:  # a WebSocket has none
+            return None
+        names = self._names_of(x)
+        if names is None:
+            x.cache_fields = BYPASS
+            return None
+        if x.method not in CACHEABLE_METHODS:
+            x.cache_fields, x.fetch = BY_METHOD, self.on_change
+            return None
+        scope, wanted, holder = b"", NO_WISHES, b""
+        if x.noted:
+            noted = x.noted
+            if any(name in FOR_BACKEND for name, _ in noted):
+                x.cache_fields = BY_REQUEST
+                return None
+            scope, wanted = identity_scope(noted), wishes(noted)
+        ask = Ask(self, names, scope, wanted, holder)
+        if self._may_lead(x, ask):
+            self._fetches += 1
+            ask.holder = b"%b.%x" % (self._holder, self._fetches)
+        self.aim(x, ask)
+        return ask
+
+    def names_of(self, x: Exchange) -> Names:
+        """The names of a request's URI, whatever its method."""
+        return Names(base_name(x.host, x.raw_path, x.target), self._keys)
+
+    def aim(self, x: Exchange, ask: Ask, *, anyway: bool = False) -> None:
+        """Set the ask's keys and arguments by what the process knows. anyway: claim the lease though it is there."""
+        names = ask.names
+        marker = ask.marker = self._markers.get(names.base)
+        if marker is None:
+            ask.name = names.base
+            copy = ask.copy = self._local.get(names.base)
+            keys: tuple[bytes, ...] = (names.key,)
+            known = (b"1", copy.stamp if copy is not None else b"", b"")
+        else:
+            scope = ask.scope if marker.by_identity else b""
+            ask.name = variant_name(names.base, marker.version, marker.vary, x.headers, scope)
+            copy = ask.copy = self._local.get(ask.name)
+            keys = (names.key, self._keys.cache(ask.name))
+            known = (b"2", stamp(marker.version), copy.stamp if copy is not None else b"")
+        ask.keys = (*keys, ask.lease) if ask.holder else keys
+        ask.args = (*known, ask.holder, LEASE_US, b"1" if anyway else b"0")
+
+    def read(self, ask: Ask) -> bool:
+        """What the reply says is there goes to ask.copy. False: a marker came that was new; `aim` and ask again."""
+        base = ask.base_reply
+        if isinstance(base, bytes):
+            value = decode(base)
+            if isinstance(value, Marker):
+                self._remember(ask.names.base, value)
+                return False
+            self._markers.pop(ask.names.base, None)
+            ask.marker, ask.name = None, ask.names.base
+            ask.copy = self._local.put(ask.name, value) if isinstance(value, Entry) else None
+        elif base == 0:
+            self._markers.pop(ask.names.base, None)
+            self._local.drop(ask.names.base)
+            ask.copy = None
+        elif ask.marker is not None:
+            variant = ask.variant_reply
+            if isinstance(variant, bytes):
+                entry = decode(variant)
+                ask.copy = self._local.put(ask.name, entry) if isinstance(entry, Entry) else None
+            elif variant == 0:
+                self._local.drop(ask.name)
+                ask.copy = None
+        if ask.copy is not None and ask.marker is None and ask.scope and not ask.copy.entry.is_shared:
+            ask.copy = None  # stored for those without credentials: not for this one
+        return True
+
+    def _remember(self, base: bytes, marker: Marker) -> None:
+        if len(self._markers) >= MAX_MARKERS:
+            self._markers.clear()
+        self._markers[base] = marker
+        self._local.drop(base)
+
+    def remember(self, base: bytes, marker: Marker | None) -> None:
+        """This process has stored a marker there, or an entry (None)."""
+        if marker is None:
+            self._markers.pop(base, None)
+        else:
+            self._remember(base, marker)
+
+    def marker_of(self, base: bytes) -> Marker | None:
+        """The marker that the process knows for a URI."""
+        return self._markers.get(base)
+
+    def _names_of(self, x: Exchange) -> Names | None:
+        """The names for a URI, remembered; None for what is never cached."""
+        uri = (x.host, x.target)
+        try:
+            return self._names[uri]
+        except KeyError:
+            if len(self._names) >= MAX_NAMES:
+                self._names.clear()
+            is_never = x.raw_path in self.own or is_never_cached(x.raw_path)
+            names = None if is_never else self.names_of(x)
+            self._names[uri] = names
+            return names
+
+    def _may_lead(self, x: Exchange, ask: Ask) -> bool:
+        """Whether this request, if it finds nothing, fetches for others too."""
+        wanted = ask.wishes
+        if x.method == b"HEAD" or wanted.no_store or wanted.no_cache or wanted.only_if_cached:
+            return False
+        if x.noted and has_precondition(x.noted):
+            return False
+        return not self._flights.is_pass(ask.flight_name)
