@@ -19,18 +19,31 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class RedisState:
-    """What the last ping found."""
+    """What is known of Redis."""
 
     is_up: bool | None = None
+    """None: not asked yet."""
     latency_ms: float | None = None
+    """Of the last round trip that was measured."""
     problem: str = ""
+    """Why it is not up."""
+    mode: str = ""
+    """standalone, sentinel, cluster or embedded."""
+    breaker: str = ""
+    """closed, open or probing."""
+    address: str = ""
+    """As REDIS_URL has it, without user and password."""
 
 
 class Health:
     """Tells whether this process can serve, from what the background checks have found; asks nobody itself."""
 
     def __init__(
-        self, backends: Sequence[Backend], redis: RedisState, is_draining: Callable[[], bool], started: float
+        self,
+        backends: Sequence[Backend],
+        redis: Callable[[], RedisState],
+        is_draining: Callable[[], bool],
+        started: float,
     ) -> None:
         """started: monotonic seconds at which the process began to serve."""
         self._backends = backends
@@ -55,8 +68,9 @@ class Health:
         """
         errors = [f"backend {b.url}: {b.problem}" for b in self._backends if b.is_healthy is False]
         status, code = "healthy", 200
-        if self._redis.is_up is False:
-            errors.append(f"redis: {self._redis.problem}")
+        redis = self._redis()
+        if redis.is_up is False:
+            errors.append(f"redis: {redis.problem}")
         if errors:
             status = "degraded"
         if all(b.is_healthy is False for b in self._backends):
@@ -68,7 +82,7 @@ class Health:
             "version": __version__,
             "uptime": round(monotonic() - self._started, 3),
             "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "redis": "connected" if self._redis.is_up else "unknown" if self._redis.is_up is None else "disconnected",
+            "redis": "connected" if redis.is_up else "unknown" if redis.is_up is None else "disconnected",
         }
         if errors:
             content["errors"] = errors

@@ -1,33 +1,69 @@
-"""Path -> page. The gateway's own paths are /gateway and all below it; they are never forwarded."""
+"""Path -> page: which methods it answers, and who may see it.
+
+The gateway's own paths are /gateway and all below it; they are never forwarded.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from fastgw.errors import METHOD_NOT_ALLOWED, NOT_FOUND, GatewayError
 from fastgw.respond import error_answer, respond
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
+    from fastgw.endpoints.access import Access
+    from fastgw.endpoints.cache import CachePage
+    from fastgw.endpoints.config import ConfigPage
+    from fastgw.endpoints.detailed import Detailed
     from fastgw.endpoints.health import Health
+    from fastgw.endpoints.plugins import Plugins
     from fastgw.exchange import Exchange
+    from fastgw.respond import Answer
 
     Page = Callable[[Exchange], Awaitable[None]]
 
 ROOT: Final = "/gateway"
-READ: Final = frozenset({b"GET", b"HEAD"})
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What the pages are made of, one for each subject."""
+
+    health: Health
+    detailed: Detailed
+    config: ConfigPage
+    plugins: Plugins
+    cache: CachePage
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the table. GET answers HEAD too."""
+
+    methods: Mapping[bytes, Page]
+    is_open: bool = False
+    """For everybody; else for those whom Access lets in."""
 
 
 class Pages:
     """The gateway's own pages."""
 
-    def __init__(self, health: Health) -> None:
-        """health: the first of them."""
-        self._pages: dict[str, Page] = {
-            "/gateway/health": health.full,
-            "/gateway/health/live": health.live,
+    def __init__(self, access: Access, of: Sources) -> None:
+        """access: who may see the pages that are not open."""
+        self._access = access
+        table = {
+            "/gateway/health": Entry({b"GET": of.health.full}, is_open=True),
+            "/gateway/health/live": Entry({b"GET": of.health.live}, is_open=True),
+            "/gateway/health/detailed": Entry({b"GET": of.detailed.show}),
+            "/gateway/plugins": Entry({b"GET": of.plugins.show}),
+            "/gateway/config": Entry({b"GET": of.config.show, b"PATCH": of.config.change}),
+            "/gateway/cache": Entry({b"DELETE": of.cache.purge}),
         }
+        self._pages: dict[str, Page] = {path: partial(self._serve, entry) for path, entry in table.items()}
 
     def find(self, path: str) -> Page | None:
         """The page for a decoded path; None if the path is not the gateway's own.
@@ -36,23 +72,32 @@ class Pages:
         """
         if not path.startswith(ROOT) or (len(path) > len(ROOT) and path[len(ROOT)] != "/"):
             return None
-        page = self._pages.get(path)
-        return _unknown if page is None else _reading(page)
+        return self._pages.get(path, self.unknown)
 
+    async def unknown(self, x: Exchange) -> None:
+        """404: no page, or a WebSocket where none is served."""
+        await _refuse(x, error_answer(GatewayError(NOT_FOUND), x.request_id))
 
-def _reading(page: Page) -> Page:
-    """A page that only answers GET and HEAD."""
-
-    async def read(x: Exchange) -> None:
-        if x.method not in READ:
+    async def _serve(self, entry: Entry, x: Exchange) -> None:
+        """Who may see it comes first: others do not learn what it answers."""
+        if not entry.is_open and (refusal := self._access.refusal(x)) is not None:
+            await _refuse(x, refusal)
+            return
+        page = entry.methods.get(b"GET" if x.method == b"HEAD" else x.method)
+        if page is None:
             refusal = error_answer(GatewayError(METHOD_NOT_ALLOWED), x.request_id)
-            refusal.fields = [*refusal.fields, (b"allow", b"GET, HEAD")]
-            await respond(x, refusal)
+            refusal.fields = [*refusal.fields, (b"allow", _allow(entry))]
+            await _refuse(x, refusal)
         else:
             await page(x)
 
-    return read
+
+def _allow(entry: Entry) -> bytes:
+    """The methods of a page, for Allow (RFC 9110 10.2.1)."""
+    return b", ".join(b"GET, HEAD" if method == b"GET" else method for method in entry.methods)
 
 
-async def _unknown(x: Exchange) -> None:
-    await respond(x, error_answer(GatewayError(NOT_FOUND), x.request_id))
+async def _refuse(x: Exchange, refusal: Answer) -> None:
+    if x.body_length and x.http_version != "2":
+        x.must_close = True  # its body is not read
+    await respond(x, refusal)

@@ -134,13 +134,13 @@ def _read_file(path: Path) -> dict[str, str]:
 
 def _validate(texts: Mapping[str, str]) -> tuple[Settings, dict[str, str]]:
     """Give the settings, and name -> problem. With problems, the settings are not to be used."""
-    problems = {name: problem for name, text in texts.items() if (problem := _unusable(text))}
+    problems = {name: problem for name, text in texts.items() if (problem := unusable(text))}
     good = {NAMES[name]: text for name, text in texts.items() if name not in problems}
     try:
         settings = Settings.model_validate(good)
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
-            problems.setdefault(env_name(str(detail["loc"][0])), _problem(detail))
+            problems.setdefault(env_name(str(detail["loc"][0])), problem_of(detail))
         # What is left is judged together all the same, so that one message has it all.
         settings = Settings.model_validate({k: v for k, v in good.items() if env_name(k) not in problems})
     for conflict in conflicts(settings):
@@ -149,7 +149,7 @@ def _validate(texts: Mapping[str, str]) -> tuple[Settings, dict[str, str]]:
     return settings, problems
 
 
-def _unusable(text: str) -> str:
+def unusable(text: str) -> str:
     """What is wrong with a text whatever the setting; empty if nothing is."""
     if _CONTROL.search(text):
         return "holds a line end or another control character"
@@ -160,7 +160,8 @@ def _unusable(text: str) -> str:
     return ""
 
 
-def _problem(error: ErrorDetails) -> str:
+def problem_of(error: ErrorDetails) -> str:
+    """What is wrong, as a phrase that follows the setting's name."""
     form = _PROBLEMS.get(error["type"])
     if form:
         return form.format(

@@ -146,7 +146,6 @@ class Settings(BaseModel):
         "http://localhost:8000",
         "Backends, comma-separated; each may carry `;region=NAME;weight=N`.",
         example="http://10.0.0.5:8000;region=europe-west;weight=2",
-        live=True,
     )
     fastapi_timeout: Milliseconds = setting(
         30000, "To the first byte of a response, and between pieces of its body.", unit="ms", example="30000", live=True
@@ -162,9 +161,7 @@ class Settings(BaseModel):
         unit="ms",
         example="4000",
     )
-    router_strategy: RouterStrategy = setting(
-        "round-robin", "How a backend is chosen.", example="least-connections", live=True
-    )
+    router_strategy: RouterStrategy = setting("round-robin", "How a backend is chosen.", example="least-connections")
     router_health_check_interval: Annotated[int, Field(ge=100, le=86_400_000)] = setting(
         10000, "Between active checks of a backend.", unit="ms", example="10000"
     )
@@ -222,7 +219,9 @@ class Settings(BaseModel):
     rate_limit_enabled: bool = setting(True, "Limit requests per client.", example="true", live=True)
     rate_limit_max_requests: Count = setting(100, "Requests per window.", example="500", live=True)
     rate_limit_window_ms: Milliseconds = setting(60000, "Sliding window.", unit="ms", example="60000", live=True)
-    rate_limit_key: RateLimitKey = setting("ip", "What is counted: the address or the identity.", example="identity")
+    rate_limit_key: RateLimitKey = setting(
+        "ip", "What is counted: the address or the identity.", example="identity", live=True
+    )
     rate_limit_on_redis_failure: OnRedisFailure = setting(
         "local", "Without Redis: count here, let all pass, or refuse all.", example="open", live=True
     )
@@ -248,10 +247,10 @@ class Settings(BaseModel):
         86400, "How long the answer to an Idempotency-Key is kept.", unit="s", example="86400"
     )
     concurrency_limit_per_identity: CountOrNone = setting(
-        0, "Requests in flight per identity; 0: no limit.", example="20", live=True
+        0, "Requests in flight per identity; 0: no limit.", example="20"
     )
     concurrency_limit_per_backend: CountOrNone = setting(
-        0, "Requests in flight per backend; 0: no limit.", example="200", live=True
+        0, "Requests in flight per backend; 0: no limit.", example="200"
     )
     max_body_bytes: Bytes = setting("100MiB", "Largest request body.", unit="bytes", example="100MiB")
     shutdown_grace_seconds: Annotated[int, Field(ge=0, le=86_400)] = setting(
@@ -274,10 +273,10 @@ class Settings(BaseModel):
     otel_zipkin_endpoint: HttpUrl = setting(
         "http://localhost:9411/api/v2/spans", "Zipkin collector.", example="http://zipkin:9411/api/v2/spans"
     )
-    otel_sample_ratio: Ratio = setting(1.0, "Share of requests that are traced.", example="0.1", live=True)
+    otel_sample_ratio: Ratio = setting(1.0, "Share of requests that are traced.", example="0.1")
     log_level: LogLevel = setting("info", "The least that is logged.", example="warning", live=True)
     log_format: LogFormat = setting("json", "Form of log lines.", example="text")
-    access_log: bool = setting(True, "One line per request.", example="false", live=True)
+    access_log: bool = setting(True, "One line per request.", example="false")
 
     @property
     def has_credentials(self) -> bool:

@@ -20,7 +20,7 @@ def report(*healthy: bool | None, redis: bool | None = True, draining: bool = Fa
         for n, state in enumerate(healthy)
     ]
     state = RedisState(is_up=redis, problem="" if redis else "no answer")
-    return Health(backends, state, lambda: draining, monotonic() - 5).report()
+    return Health(backends, lambda: state, lambda: draining, monotonic() - 5).report()
 
 
 @pytest.mark.parametrize(
