@@ -1,4 +1,5 @@
-"""The backend of forwarding_cost: every request is answered at once with the same 200 bytes of JSON, kept alive.
+"""The backend that is never the bottleneck: every request is answered at once with the same 200 bytes of JSON, kept
+alive; on paths that end in /5k with 5 KB of it.
 
 nginx's `return` where nginx is installed (about 10 us per request), else the asyncio.Protocol below on uvloop (about
 20 us): the same for all peers of one run, and the report says which.
@@ -26,13 +27,14 @@ BODY = (
     '{"queued":12,"running":5,"completed":48210,"failed":17,"workers":{"online":6,"busy":5,"idle":1},'
     '"regions":{"asia-east":3,"europe-west":2,"america-north":1},"estimated_wait_seconds":4.2,"updated":1767225600}'
 )
-_ANSWER = (
-    f"HTTP/1.1 200 OK\r\nserver: bench\r\ncontent-type: application/json\r\ncontent-length: {len(BODY)}\r\n\r\n{BODY}"
-).encode()
+_PIECE = "0123456789" * 99  # nginx takes words of up to 4 KiB in its configuration, so five of these make the 5 KB
+LONG_BODY = "[" + ",".join([f'"{_PIECE}"'] * 5) + "]"
 _NGINX = """
     server {{
         listen {host}:{port} backlog=4096;
-        location / {{ default_type application/json; return 200 '{body}'; }}
+        default_type application/json;
+        location / {{ return 200 '{body}'; }}
+        location ~ /5k$ {{ set $p '"{piece}"'; return 200 '[$p,$p,$p,$p,$p]'; }}
     }}
 }}
 """
@@ -44,13 +46,21 @@ def running_static(core: int) -> Iterator[Running]:
     port = free_port()
     with working_home("backend") as home:
         if nginx_path():
-            command = write_config(home, _NGINX.format(host=HOST, port=port, body=BODY))
+            command = write_config(home, _NGINX.format(host=HOST, port=port, body=BODY, piece=_PIECE))
             name = "nginx static answer"
         else:
             command = Command(argv=(sys.executable, "-m", "bench.backends.static", str(port)))
             name = "asyncio.Protocol on uvloop"
         with running(name, command, home, port, core) as started:
             yield started
+
+
+def _answer(body: str) -> bytes:
+    fields = f"server: bench\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+    return f"HTTP/1.1 200 OK\r\n{fields}\r\n\r\n{body}".encode()
+
+
+_ANSWER, _LONG_ANSWER = _answer(BODY), _answer(LONG_BODY)
 
 
 class _Answer(asyncio.Protocol):
@@ -62,11 +72,10 @@ class _Answer(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         data = self._rest + data
-        heads = data.count(b"\r\n\r\n")
+        *heads, self._rest = data.split(b"\r\n\r\n")
         if heads:
-            self._transport.write(_ANSWER * heads)
-            data = data.rpartition(b"\r\n\r\n")[2]
-        self._rest = data
+            answers = [_LONG_ANSWER if b"/5k " in head.partition(b"\r\n")[0] else _ANSWER for head in heads]
+            self._transport.write(b"".join(answers))
 
 
 async def _serve(port: int) -> None:

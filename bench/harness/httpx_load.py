@@ -1,4 +1,7 @@
-"""A closed-loop load generator over httpx: `python -m bench.harness.httpx_load URL CONNECTIONS SECONDS` prints JSON."""
+"""A closed-loop load generator over httpx; prints JSON.
+
+`python -m bench.harness.httpx_load URL CONNECTIONS SECONDS FIELDS`; FIELDS: request header fields, a JSON object.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import uvloop
 from bench.harness.stats import percentile
 
 
-async def _load(url: str, connections: int, seconds: int) -> dict[str, float]:
+async def _load(url: str, connections: int, seconds: int, fields: dict[str, str]) -> dict[str, float]:
     millis: list[float] = []
     errors = 0
     started = time.perf_counter()
@@ -21,7 +24,7 @@ async def _load(url: str, connections: int, seconds: int) -> dict[str, float]:
     async def one_connection() -> None:
         nonlocal errors
         limits = httpx.Limits(max_connections=1)
-        async with httpx.AsyncClient(limits=limits, timeout=5, trust_env=False) as client:
+        async with httpx.AsyncClient(limits=limits, timeout=5, trust_env=False, headers=fields) as client:
             while (begin := time.perf_counter()) < started + seconds:
                 try:
                     good = (await client.get(url)).status_code < 400
@@ -43,4 +46,5 @@ async def _load(url: str, connections: int, seconds: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(uvloop.run(_load(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))))
+    target, connected, lasting, sent = sys.argv[1:]
+    print(json.dumps(uvloop.run(_load(target, int(connected), int(lasting), json.loads(sent)))))

@@ -21,11 +21,25 @@ from typing import Protocol
 from bench.harness.cores import pinned
 from bench.harness.stats import percentile
 
+Fields = tuple[tuple[str, str], ...]
 SLACK_S = 20.0  # what a generator may take beyond the asked time, to connect and to report, before it is killed
 
 
 class LoadError(Exception):
     """The generator ended badly, or got no answer at all."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """The GET that is sent over and over. fields: besides Host."""
+
+    url: str
+    fields: Fields = ()
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The fields as wrk and h2load take them."""
+        return tuple(word for name, value in self.fields for word in ("-H", f"{name}: {value}"))
 
 
 @dataclass(frozen=True)
@@ -51,7 +65,7 @@ class Generator(Protocol):
     def described(self) -> str:
         """Name, version, and what to think of it."""
 
-    def run(self, url: str, connections: int, seconds: int, core: int) -> Load:
+    def run(self, request: Request, connections: int, seconds: int, core: int) -> Load:
         """Raises LoadError."""
 
 
@@ -87,10 +101,10 @@ class Wrk:
     described = "wrk, 1 thread"
     _script = Path(__file__).with_name("wrk_report.lua")
 
-    def run(self, url: str, connections: int, seconds: int, core: int) -> Load:
+    def run(self, request: Request, connections: int, seconds: int, core: int) -> Load:
         """See Generator."""
-        arguments = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "5s", "-s", str(self._script), url]
-        printed = _output(["wrk", *arguments], seconds, core)
+        arguments = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "5s", "-s", str(self._script)]
+        printed = _output(["wrk", *arguments, *request.options, request.url], seconds, core)
         line = next((line for line in printed.splitlines() if line.startswith("REPORT ")), None)
         if line is None:
             raise LoadError(f"wrk printed no report: {printed[-300:]}")
@@ -111,11 +125,11 @@ class H2load:
 
     described = "h2load --h1, 1 thread"
 
-    def run(self, url: str, connections: int, seconds: int, core: int) -> Load:
+    def run(self, request: Request, connections: int, seconds: int, core: int) -> Load:
         """See Generator. Each line of the log: start in us since the epoch, status, duration in us."""
         with tempfile.NamedTemporaryFile("r", prefix="fastgw-bench-h2load-") as log:
-            arguments = ["--h1", "-t1", f"-c{connections}", f"-D{seconds}", f"--log-file={log.name}", url]
-            printed = _output(["h2load", *arguments], seconds, core)
+            arguments = ["--h1", "-t1", f"-c{connections}", f"-D{seconds}", f"--log-file={log.name}"]
+            printed = _output(["h2load", *arguments, *request.options, request.url], seconds, core)
             lines = [line.split() for line in log]
         took = re.search(r"finished in ([\d.]+)s", printed)
         millis = sorted(int(line[2]) / 1e3 for line in lines if len(line) >= 3)
@@ -131,7 +145,8 @@ class Httpx:
 
     described = f"httpx {version('httpx')} (last resort, itself the bottleneck: install wrk)"
 
-    def run(self, url: str, connections: int, seconds: int, core: int) -> Load:
+    def run(self, request: Request, connections: int, seconds: int, core: int) -> Load:
         """See Generator."""
-        argv = [sys.executable, "-m", "bench.harness.httpx_load", url, str(connections), str(seconds)]
-        return _checked(Load(**json.loads(_output(argv, seconds, core))))
+        program = [sys.executable, "-m", "bench.harness.httpx_load"]
+        arguments = [request.url, str(connections), str(seconds), json.dumps(dict(request.fields))]
+        return _checked(Load(**json.loads(_output([*program, *arguments], seconds, core))))

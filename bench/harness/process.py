@@ -23,9 +23,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from bench.harness import proc
 from bench.harness.cores import pinned
+from bench.harness.load import Fields, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+    from bench.harness.store import Store
 
 HOST = "127.0.0.1"
 PROBE_PATH = "/api/v1/queue/stats"
@@ -33,6 +36,7 @@ REPOSITORY = Path(__file__).parents[2]
 START_LIMIT_S = 20.0  # fastgw with its embedded Valkey needs 1 to 2 s; a busy two-core CI machine several times that
 STOP_GRACE_S = 5.0
 PROBE_TIMEOUT_S = 2.0
+PROBE_FIELDS = {"X-API-Key": "k-bench"}  # whoever asks for no key does not look at it
 
 
 class StartError(Exception):
@@ -45,6 +49,15 @@ class Command:
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a peer listens and what stands behind it: ports of HOST. store: for peers whose chain needs one."""
+
+    port: int
+    backend_port: int
+    store: Store | None = None
 
 
 class Peer(Protocol):
@@ -60,8 +73,8 @@ class Peer(Protocol):
     def missing(self) -> str | None:
         """Why it cannot run here and what would install it; None when it can."""
 
-    def command(self, home: Path, port: int, backend_port: int) -> Command | None:
-        """Write the configuration into `home`; forward HOST:port to HOST:backend_port. None: nothing is in between."""
+    def command(self, home: Path, place: Place) -> Command | None:
+        """Write the configuration into `home`; forward place.port to place.backend_port. None: nothing in between."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +89,10 @@ class Running:
     def url(self) -> str:
         """The address of the small static answer."""
         return f"http://{HOST}:{self.port}{PROBE_PATH}"
+
+    def request(self, path: str = PROBE_PATH, fields: Fields = ()) -> Request:
+        """A GET for the load generator."""
+        return Request(f"http://{HOST}:{self.port}{path}", fields)
 
     def cpu_ns(self) -> int:
         """CPU time of all its processes so far; 0 for direct."""
@@ -95,15 +112,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_peer(peer: Peer, backend: Running, core: int) -> Iterator[Running]:
+def running_peer(peer: Peer, backend: Running, core: int, store: Store | None = None) -> Iterator[Running]:
     """`peer` in front of `backend`, on `core`. Raises StartError."""
     with working_home(peer.name) as home:
-        port = free_port()
-        command = peer.command(home, port, backend.port)
+        place = Place(free_port(), backend.port, store)
+        command = peer.command(home, place)
         if command is None:
             yield Running(peer.name, backend.port, None)
             return
-        with running(peer.name, command, home, port, core) as started:
+        with running(peer.name, command, home, place.port, core) as started:
             yield started
 
 
@@ -117,9 +134,27 @@ def working_home(name: str) -> Iterator[Path]:
         shutil.rmtree(home, ignore_errors=True)
 
 
+def _answers_http(port: int) -> str:
+    """Empty once HOST:port answers 200 on PROBE_PATH; until then what it does instead."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=PROBE_TIMEOUT_S)
+    try:
+        connection.request("GET", PROBE_PATH, headers=PROBE_FIELDS)
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return type(error).__name__
+    finally:
+        connection.close()
+    return "" if status == 200 else f"status {status}"
+
+
 @contextmanager
-def running(name: str, command: Command, home: Path, port: int, core: int) -> Iterator[Running]:
-    """`command`, which listens on HOST:port, once it answers 200 on PROBE_PATH. Raises StartError."""
+def running(
+    name: str, command: Command, home: Path, port: int, core: int, asked: Callable[[int], str] = _answers_http
+) -> Iterator[Running]:
+    """`command`, which listens on HOST:port, once it answers. Raises StartError.
+
+    asked: given the port, says what is wrong with the answer; nothing is once it is ready.
+    """
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
     fixed = {"TMPDIR": str(home), "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
     environment = {**kept, **fixed, **command.env}
@@ -135,32 +170,24 @@ def running(name: str, command: Command, home: Path, port: int, core: int) -> It
             start_new_session=True,
         )
     try:
-        _wait_ready(name, process, port, log)
+        _wait_ready(name, process, lambda: asked(port), log)
         yield Running(name, port, process.pid)
     finally:
         with _interrupts_held_back():
             _stop(process, home)
 
 
-def _wait_ready(name: str, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _wait_ready(name: str, process: subprocess.Popen[bytes], asked: Callable[[], str], log: Path) -> None:
     deadline = time.monotonic() + START_LIMIT_S
     last = "no connection"
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise StartError(f"{name} ended with status {process.returncode} while starting: {_tail(log)}")
-        connection = http.client.HTTPConnection(HOST, port, timeout=PROBE_TIMEOUT_S)
-        try:
-            connection.request("GET", PROBE_PATH)
-            status = connection.getresponse().status
-            if status == 200:
-                return
-            last = f"status {status}"
-        except (OSError, http.client.HTTPException) as error:
-            last = type(error).__name__
-        finally:
-            connection.close()
+        last = asked()
+        if not last:
+            return
         time.sleep(0.05)
-    raise StartError(f"{name} did not answer 200 within {START_LIMIT_S:.0f} s (last: {last}): {_tail(log)}")
+    raise StartError(f"{name} did not answer well within {START_LIMIT_S:.0f} s (last: {last}): {_tail(log)}")
 
 
 def _tail(log: Path, lines: int = 3) -> str:

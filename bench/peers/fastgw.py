@@ -1,4 +1,7 @@
-"""fastgw: one worker, forwarding alone: authentication, limits, cache, metrics, tracing and access log off."""
+"""fastgw, one worker: forwarding alone (`Fastgw`), and with the chain of spec 4 to 6 (`FastgwChain`).
+
+Metrics, tracing and access log are off in both.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,14 @@ import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from bench.harness.process import HOST, Command
+from bench.harness import chain
+from bench.harness.process import HOST, Command, StartError
 from fastgw import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from bench.harness.process import Place
 
 GIB = 2**30
 
@@ -29,25 +35,51 @@ class Fastgw:
         """Never: it is this repository."""
         return None
 
-    def command(self, home: Path, port: int, backend_port: int) -> Command | None:  # noqa: ARG002 - the interface
-        """The pool is as large as the event-stream question needs; nginx and Envoy get the same."""
-        return Command(
-            argv=(sys.executable, "-m", "fastgw", "serve"),
-            env={
-                "GATEWAY_HOST": HOST,
-                "GATEWAY_PORT": str(port),
-                "GATEWAY_WORKERS": "1",
-                "FASTAPI_URL": f"http://{HOST}:{backend_port}",
-                "FASTAPI_POOL_SIZE": "4096",
-                "MAX_BODY_BYTES": str(2 * GIB),
-                "REDIS_URL": "",
-                "AUTH_ENABLED": "false",
-                "RATE_LIMIT_ENABLED": "false",
-                "CACHE_ENABLED": "false",
-                "METRICS_ENABLED": "false",
-                "OTEL_ENABLED": "false",
-                "ACCESS_LOG": "false",
-                "LOG_LEVEL": "warning",
-                "SHUTDOWN_GRACE_SECONDS": "1",
-            },
+    def command(self, home: Path, place: Place) -> Command | None:  # noqa: ARG002 - the interface
+        """Authentication, limits and cache off."""
+        return _serve(place, AUTH_ENABLED="false", RATE_LIMIT_ENABLED="false", CACHE_ENABLED="false")
+
+
+class FastgwChain(Fastgw):
+    """API key, rate limit and cache lookup for every request, over a Redis that the bench starts."""
+
+    name = "fastgw_chain"
+
+    def command(self, home: Path, place: Place) -> Command | None:  # noqa: ARG002 - the interface
+        """See harness.chain for the numbers. Raises StartError without a store."""
+        if place.store is None:
+            raise StartError("fastgw_chain needs a Redis")
+        routes = ",".join(f"{path}={chain.CACHED_SECONDS}" for path in (chain.HIT_200, chain.HIT_5K))
+        return _serve(
+            place,
+            REDIS_URL=place.store.url,
+            AUTH_ENABLED="true",
+            AUTH_API_KEYS=f"bench:{chain.KEY}",
+            RATE_LIMIT_ENABLED="true",
+            RATE_LIMIT_MAX_REQUESTS=str(chain.LIMIT),
+            RATE_LIMIT_WINDOW_MS=str(chain.WINDOW_MS),
+            CACHE_ENABLED="true",
+            CACHE_ROUTES=routes,
         )
+
+
+def _serve(place: Place, **settings: str) -> Command:
+    """The pool is as large as the event-stream question needs; nginx and Envoy get the same."""
+    return Command(
+        argv=(sys.executable, "-m", "fastgw", "serve"),
+        env={
+            "GATEWAY_HOST": HOST,
+            "GATEWAY_PORT": str(place.port),
+            "GATEWAY_WORKERS": "1",
+            "FASTAPI_URL": f"http://{HOST}:{place.backend_port}",
+            "FASTAPI_POOL_SIZE": "4096",
+            "MAX_BODY_BYTES": str(2 * GIB),
+            "REDIS_URL": "",
+            "METRICS_ENABLED": "false",
+            "OTEL_ENABLED": "false",
+            "ACCESS_LOG": "false",
+            "LOG_LEVEL": "warning",
+            "SHUTDOWN_GRACE_SECONDS": "1",
+            **settings,
+        },
+    )

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
+    from bench.harness.process import Place
+
     Message = dict[str, Any]
     Receive = Callable[[], Awaitable[Message]]
     Send = Callable[[Message], Awaitable[None]]
@@ -81,11 +83,11 @@ class HttpxNaive:
         """Never: fastgw depends on httpx and granian."""
         return None
 
-    def command(self, home: Path, port: int, backend_port: int) -> Command | None:  # noqa: ARG002 - the interface
+    def command(self, home: Path, place: Place) -> Command | None:  # noqa: ARG002 - the interface
         """Granian's command line, with its defaults but for one worker, uvloop and less logging."""
         server = (sys.executable, "-m", "granian", "--interface", "asgi", "--workers", "1", "--loop", "uvloop")
-        place = ("--host", HOST, "--port", str(port), "--backlog", "4096", "--log-level", "warning", "--no-ws")
+        listen = ("--host", HOST, "--port", str(place.port), "--backlog", "4096", "--log-level", "warning", "--no-ws")
         return Command(
-            argv=(*server, *place, "bench.peers.httpx_naive:app"),
-            env={"BENCH_BACKEND": f"http://{HOST}:{backend_port}"},
+            argv=(*server, *listen, "bench.peers.httpx_naive:app"),
+            env={"BENCH_BACKEND": f"http://{HOST}:{place.backend_port}"},
         )

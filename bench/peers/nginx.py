@@ -15,10 +15,14 @@ from typing import TYPE_CHECKING
 from bench.harness.process import HOST, Command
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from bench.harness.process import Place
 
 # keepalive_requests is 1000 by default, on both sides: a new connection every few milliseconds at bench rates.
 HEAD = """
+{modules}
 daemon off;
 worker_processes 1;
 worker_rlimit_nofile 20000;
@@ -63,14 +67,18 @@ def nginx_path() -> str | None:
     return shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
 
 
-def write_config(home: Path, servers: str) -> Command:
-    """The command for one nginx whose http block ends with `servers` (closing braces included)."""
+def write_config(home: Path, servers: str, modules: Sequence[str] = ()) -> Command:
+    """The command for one nginx whose http block ends with `servers` (closing braces included).
+
+    modules: files to load.
+    """
     path = nginx_path()
     if path is None:
         raise FileNotFoundError("nginx is not installed; run: apt-get install nginx-light")
     user = "user root;" if os.geteuid() == 0 else ""  # else the worker becomes nobody and may not use its own home
     config = home / "nginx.conf"
-    config.write_text(HEAD.format(home=home, user=user) + servers)
+    loaded = "\n".join(f"load_module {module};" for module in modules)
+    config.write_text(HEAD.format(home=home, user=user, modules=loaded) + servers)
     return Command(argv=(path, "-p", str(home), "-c", str(config), "-e", "stderr"))
 
 
@@ -91,6 +99,6 @@ class Nginx:
         """Without the binary."""
         return None if nginx_path() else "nginx is not installed; run: apt-get install nginx-light"
 
-    def command(self, home: Path, port: int, backend_port: int) -> Command | None:
+    def command(self, home: Path, place: Place) -> Command | None:
         """One server block."""
-        return write_config(home, PROXY.format(host=HOST, port=port, backend_port=backend_port))
+        return write_config(home, PROXY.format(host=HOST, port=place.port, backend_port=place.backend_port))

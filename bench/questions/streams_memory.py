@@ -85,7 +85,7 @@ def _part(plan: Plan, peer: Peer, backend: Running, part: str, streams: int) -> 
     """Raises StartError. What goes wrong later is the peer's answer to this part."""
     with running_peer(peer, backend, plan.cores.gateway) as target, pinned(plan.cores.load):
         try:
-            plan.generator.run(target.url, WARM_CONNECTIONS, 1, plan.cores.load)
+            plan.generator.run(target.request(), WARM_CONNECTIONS, 1, plan.cores.load)
         except LoadError as error:
             return f"while warming up: {error}"
         memory = target.rss_bytes

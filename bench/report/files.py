@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from bench.questions import forwarding_cost, overhead_c1
+from bench.questions import chain_cost, forwarding_cost, overhead_c1
 from bench.report.table import print_answer, print_environment
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from bench.harness.rounds import Sample
     from bench.report.answer import Answer
+
+    Samples = dict[str, dict[str, list[Sample]]]
 
 TEXT_WIDTH = 150
 
@@ -39,23 +41,36 @@ def write_run(
     return text, results, history
 
 
-def write_plot(folder: Path, samples: dict[str, dict[str, list[Sample]]], caption: str) -> Path | str:
-    """folder/latest/forwarding.svg; or, without matplotlib, the reason why there is none."""
+def write_plots(folder: Path, forwarding: Samples, chain: Samples, caption: str) -> tuple[Path | str, ...]:
+    """folder/latest/forwarding.svg and chain.svg, of what was measured; without matplotlib, why there is none."""
     try:
         from bench.report.plot import Panel, draw  # noqa: PLC0415 - matplotlib comes with the extra `bench`
     except ImportError:
-        return "no plot: matplotlib is not installed; run: pip install matplotlib"
-    busy, alone = samples.get(forwarding_cost.NAME, {}), samples.get(overhead_c1.NAME, {})
-    panels = [
-        Panel("CPU per request, us", _bars(busy, "cpu_us", without="direct")),
-        Panel("requests/s on one core", _bars(busy, "per_second")),
-        Panel("p50 at one connection, ms", _bars(alone, "p50_ms")),
-        Panel("p99 at one connection, ms", _bars(alone, "p99_ms")),
-    ]
-    path = folder / "latest" / "forwarding.svg"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draw(path, panels, caption)
-    return path
+        return ("no plot: matplotlib is not installed; run: pip install matplotlib",)
+    busy, alone = forwarding.get(forwarding_cost.NAME, {}), forwarding.get(overhead_c1.NAME, {})
+    miss = chain.get(chain_cost.LOADS[0], {})
+    pictures = {
+        "forwarding": [
+            Panel("CPU per request, us", _bars(busy, "cpu_us", without="direct")),
+            Panel("requests/s on one core", _bars(busy, "per_second")),
+            Panel("p50 at one connection, ms", _bars(alone, "p50_ms")),
+            Panel("p99 at one connection, ms", _bars(alone, "p99_ms")),
+        ],
+        "chain": [
+            Panel("full chain, cache miss: CPU per request, us", _bars(miss, "cpu_us")),
+            Panel("Redis CPU per request, us", _bars(miss, "store_us")),
+            Panel("cache hit, 200 bytes: CPU, us", _bars(chain.get("hit_200", {}), "cpu_us")),
+            Panel("cache hit, 5 KB: CPU, us", _bars(chain.get("hit_5k", {}), "cpu_us")),
+        ],
+    }
+    paths = []
+    for name, panels in pictures.items():
+        if any(panel.values for panel in panels):
+            path = folder / "latest" / f"{name}.svg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draw(path, panels, caption)
+            paths.append(path)
+    return tuple(paths)
 
 
 def _bars(samples: dict[str, list[Sample]], figure: str, without: str = "") -> dict[str, list[float]]:

@@ -48,7 +48,7 @@ def draw(path: Path, panels: list[Panel], caption: str) -> None:
 def _panel(axis: Axes, panel: Panel) -> None:
     peers = list(panel.values)
     for place, (peer, values) in enumerate(panel.values.items()):
-        color, middle = _OURS if peer == "fastgw" else _PEER, median(values)
+        color, middle = _OURS if peer.startswith("fastgw") else _PEER, median(values)
         axis.plot([min(values), max(values)], [place, place], "-", color=color, linewidth=1)
         axis.plot(values, [place] * len(values), "o", color=color, markersize=3)
         axis.plot([middle], [place], "D", color=color, markersize=7)

@@ -13,14 +13,20 @@ from pathlib import Path
 import pytest
 
 from bench.backends.static import running_static
-from bench.harness import proc
+from bench.harness import chain, proc
 from bench.harness.cores import assign
 from bench.harness.process import Command, StartError, free_port, running, running_peer, working_home
 from bench.harness.stats import Spread, percentile, ratios, spread
+from bench.harness.store import TCP, WAYS, Client, running_store
+from bench.peers.fastgw import FastgwChain
 from bench.peers.nginx import Nginx
+from bench.peers.nginx_lua import NginxLua
 
 REPOSITORY = Path(__file__).parents[2]
 BURNED_S = 0.4
+needs_nginx_lua = pytest.mark.skipif(
+    NginxLua().missing() is not None, reason="needs nginx with its Lua module; .ci/run installs it"
+)
 
 
 def run_bench(output: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -61,6 +67,77 @@ def test_a_short_run_prints_tables_and_keeps_json_history_and_plot(tmp_path: Pat
     assert json.loads(line)["questions"]["forwarding_cost"]["fastgw"]["cpu_us"]["median"] > 0
     assert str(REPOSITORY) not in line
     assert str(Path.home()) not in line
+
+
+@needs_nginx_lua
+def test_the_chain_questions_compare_fastgw_with_nginx_and_hits_with_misses(tmp_path: Path) -> None:
+    done = run_bench(tmp_path, "chain_cost", "hit_cost", "--rounds", "1", "--seconds", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for text in ("Full chain, cache miss", "Redis CPU us/request", "Misses and hits", "as a share of nginx_lua's"):
+        assert text in done.stdout
+    kept = json.loads((tmp_path / "latest" / "results.json").read_text())
+    assert kept["method"]["left_out"] == {}
+    cost, hits = kept["questions"]["chain_cost"], kept["questions"]["hit_cost"]
+    assert set(cost) == set(hits) == {"fastgw_chain", "nginx_lua"}
+    for peer in cost:
+        assert cost[peer]["cpu_us"]["median"] > 0
+        assert cost[peer]["store_us"]["median"] > 0
+        for load in ("miss_200", "hit_200", "miss_5k", "hit_5k"):
+            assert [taken["errors"] for taken in hits[peer]["rounds"][load]] == [0]
+        assert set(hits[peer]["hit_of_miss"]) == {"200 bytes", "5 KB"}
+    assert len(kept["budgets"]) == 3
+    assert (tmp_path / "latest" / "chain.svg").exists()
+    assert "rounds" not in json.loads((tmp_path / "history.jsonl").read_text())["questions"]["hit_cost"]["nginx_lua"]
+
+
+def test_what_redis_takes_is_measured_by_number_of_clients_and_entries(tmp_path: Path) -> None:
+    done = run_bench(tmp_path, "redis_cost", "--redis-clients", "1000", "--redis-entries", "1000")
+    assert done.returncode == 0, done.stdout + done.stderr
+    kept = json.loads((tmp_path / "latest" / "results.json").read_text())["questions"]["redis_cost"]
+    assert set(kept["clients"]) == {"1", "1000"}
+    assert set(kept["entries"]) == {"10", "1000"}
+    assert kept["clients"]["1000"]["cpu_us"]["limit"]["median"] > 0
+    assert kept["clients"]["1000"]["bytes_each"] > 50
+    assert set(kept["entries"]["1000"]["cpu_us"]) == {"copy held", "value sent"}
+    assert kept["entries"]["1000"]["bytes_each"] > 5000
+    assert 5 < kept["guide"]["mb"] < 20
+
+
+@needs_nginx_lua
+@pytest.mark.parametrize("by", WAYS)
+def test_nginx_with_lua_has_the_whole_chain(by: str) -> None:
+    cores = assign()
+    with (
+        running_static(cores.backend) as backend,
+        running_store(cores.backend, by) as store,
+        running_peer(NginxLua(), backend, cores.gateway, store) as nginx,
+        Client(store) as redis,
+    ):
+        chain.check(nginx)
+        assert sorted(redis.ask("SMEMBERS", "gateway:cache:keys")) == [
+            b"gateway:cache:{bench /hit/200}",
+            b"gateway:cache:{bench /hit/5k}",
+        ]
+        redis.ask("SCRIPT", "FLUSH")
+        chain.check(nginx)
+
+
+def test_fastgw_has_the_whole_chain() -> None:
+    cores = assign()
+    with (
+        running_static(cores.backend) as backend,
+        running_store(cores.backend, TCP) as store,
+        running_peer(FastgwChain(), backend, cores.gateway, store) as gateway,
+    ):
+        chain.check(gateway)
+
+
+def test_a_peer_without_the_chain_is_not_measured() -> None:
+    with (
+        running_static(assign().backend) as backend,
+        pytest.raises(StartError, match="a request without a key got 200 instead of 401: it does not authenticate"),
+    ):
+        chain.check(backend)
 
 
 def test_a_wrong_question_is_a_usage_error(tmp_path: Path) -> None:
