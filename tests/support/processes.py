@@ -101,6 +101,7 @@ class Gateway(Running):
             "FASTAPI_URL": backend_url,
             "AUTH_ENABLED": "false",
             "RATE_LIMIT_ENABLED": "false",
+            "CACHE_ENABLED": "false",
             "SHUTDOWN_GRACE_SECONDS": "2",
             **{name: str(value) for name, value in settings.items()},
         }
