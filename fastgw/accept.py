@@ -17,6 +17,25 @@ if TYPE_CHECKING:
 SPECIAL: Final = HOP_BY_HOP | CLAIMS | frozenset({b"content-length", b"expect", b"host", b"via", b"x-request-id"})
 """Request fields that are not simply copied to the backend; heads.py says what becomes of each."""
 
+NOTED: Final = frozenset(
+    {
+        b"authorization",
+        b"cache-control",
+        b"cookie",
+        b"if-match",
+        b"if-modified-since",
+        b"if-none-match",
+        b"if-range",
+        b"if-unmodified-since",
+        b"origin",
+        b"pragma",
+        b"range",
+        b"x-api-key",
+        b"x-worker-token",
+    }
+)
+"""Request fields that authentication or the cache look at. They are copied to the backend as they are."""
+
 NEVER_FORWARDED: Final = frozenset({b"CONNECT", b"TRACE"})
 """A tunnel is not what a gateway is for; TRACE would show credentials to scripts (RFC 9110 9.3.8)."""
 
@@ -44,13 +63,18 @@ class Accept:
         self._bits = bits = Random().getrandbits  # noqa: S311 - request ids are names, not secrets
         self._id_start = b"%08x-%04x-4%03x-" % (bits(32), bits(16), bits(12))
 
+    def use(self, trusted: TrustedProxies) -> None:
+        """Whose X-Forwarded-For is believed from now on."""
+        self._trusted = trusted
+
     def __call__(self, x: Exchange) -> None:  # noqa: C901 - one pass over the fields, for speed
-        """Sets special, request_id, host, forwarded_for, client, is_peer_trusted and body_length.
+        """Sets special, noted, request_id, host, forwarded_for, client, is_peer_trusted and body_length.
 
         Raises GatewayError: 400 for what could be read in two ways, 405, 413 before a byte of the body is
         read, 431.
         """
         special = x.special = [field for field in x.headers if field[0] in SPECIAL]
+        x.noted = [field for field in x.headers if field[0] in NOTED]
         hosts, request_id = 0, b""
         is_framed = x.http_version == "2"  # where frames tell
         for name, value in special:

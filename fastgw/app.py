@@ -15,15 +15,16 @@ if TYPE_CHECKING:
     from fastgw.endpoints.table import Pages
     from fastgw.exchange import Receive, Scope, Send
     from fastgw.gateway import Gateway
-    from fastgw.settings.model import Settings
+    from fastgw.settings.load import Loaded
 
 
 class App:
     """One process's ASGI 3 application. It must be given its lifespan events before the first request."""
 
-    def __init__(self, settings: Settings, drain: Drain) -> None:
-        """drain: told by the server when the process is to stop."""
-        self._settings = settings
+    def __init__(self, loaded: Loaded, embedded_url: str, drain: Drain) -> None:
+        """embedded_url: of the embedded Valkey, or "". drain: told by the server when the process is to stop."""
+        self._loaded = loaded
+        self._embedded_url = embedded_url
         self._drain = drain
         self._gateway: Gateway
         self._pages: Pages
@@ -40,14 +41,16 @@ class App:
         if self._drain.is_draining:
             x.must_close = True
         if kind != "http":
-            return self._gateway.websocket(x)
+            is_own = self._pages.find(scope["path"]) is not None
+            return self._gateway.page(x, self._pages.unknown) if is_own else self._gateway.websocket(x)
         if scope["path"].startswith(ROOT) and (page := self._pages.find(scope["path"])) is not None:
             return self._gateway.page(x, page)
         return self._gateway.http(x)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()  # lifespan.startup
-        house = House(self._settings, self._drain)
+        house = House(self._loaded, self._drain, self._embedded_url)
+        await house.open()
         self._gateway, self._pages = house.gateway, house.pages
         await send({"type": "lifespan.startup.complete"})
         await receive()  # lifespan.shutdown
@@ -55,6 +58,6 @@ class App:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def build(settings: Settings, drain: Drain) -> App:
+def build(loaded: Loaded, embedded_url: str, drain: Drain) -> App:
     """The application for one worker process."""
-    return App(settings, drain)
+    return App(loaded, embedded_url, drain)

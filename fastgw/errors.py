@@ -27,6 +27,18 @@ BAD_REQUEST: Final = ErrorKind(
     "The request is malformed",
     "Correct the request; the message says what is wrong with it.",
 )
+UNAUTHORIZED: Final = ErrorKind(
+    "UNAUTHORIZED",
+    401,
+    "The request needs a valid credential",
+    "Send X-API-Key, X-Worker-Token or Authorization: Bearer; `fastgw token hash` shows whether salt and format match.",
+)
+FORBIDDEN: Final = ErrorKind(
+    "FORBIDDEN",
+    403,
+    "This client may not do this",
+    "Use a credential of the worker that the path names; for /gateway/ pages see ADMIN_ALLOW and ADMIN_TOKEN.",
+)
 NOT_FOUND: Final = ErrorKind(
     "NOT_FOUND",
     404,
@@ -50,6 +62,13 @@ PAYLOAD_TOO_LARGE: Final = ErrorKind(
     413,
     "The request's body is larger than allowed",
     "Send less, or raise MAX_BODY_BYTES.",
+)
+RATE_LIMIT_EXCEEDED: Final = ErrorKind(
+    "RATE_LIMIT_EXCEEDED",
+    429,
+    "Too many requests",
+    "Wait for Retry-After seconds; if the limit is too low for real traffic, raise RATE_LIMIT_MAX_REQUESTS.",
+    retry_after_s=1,
 )
 HEADERS_TOO_LARGE: Final = ErrorKind(
     "HEADERS_TOO_LARGE",
@@ -85,10 +104,13 @@ GATEWAY_TIMEOUT: Final = ErrorKind(
 
 ALL: Final = (
     BAD_REQUEST,
+    UNAUTHORIZED,
+    FORBIDDEN,
     NOT_FOUND,
     METHOD_NOT_ALLOWED,
     REQUEST_TIMEOUT,
     PAYLOAD_TOO_LARGE,
+    RATE_LIMIT_EXCEEDED,
     HEADERS_TOO_LARGE,
     INTERNAL_ERROR,
     BAD_GATEWAY,
@@ -100,10 +122,14 @@ ALL: Final = (
 class GatewayError(Exception):
     """A request can't be served: which kind of error the client is told, and what exactly happened."""
 
-    def __init__(self, kind: ErrorKind, detail: str = "") -> None:
-        """detail: one sentence for the client, without secrets and without addresses of backends."""
+    def __init__(self, kind: ErrorKind, detail: str = "", *, retry_after_s: float | None = None) -> None:
+        """detail: one sentence for the client, without secrets and without addresses of backends.
+
+        retry_after_s: seconds, where more is known than the kind's own default.
+        """
         super().__init__(detail or kind.message)
         self.kind = kind
+        self.retry_after_s = kind.retry_after_s if retry_after_s is None else retry_after_s
         self.message = f"{kind.message}: {detail}" if detail else kind.message
 
 

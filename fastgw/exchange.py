@@ -21,6 +21,7 @@ class End(Enum):
     """The ways in which an exchange can end."""
 
     COMPLETE = "complete"  # the backend's response reached its end
+    CACHED = "cached"  # answered with what an earlier response has left
     REFUSED = "refused"  # the gateway answered instead of the backend: an error, or a page of its own
     CLIENT_GONE = "client gone"
     BROKE_BEFORE_HEAD = "backend broke before head"
@@ -48,12 +49,22 @@ class Exchange:
 
     # accept
     special: list[tuple[bytes, bytes]]  # the fields that are not simply copied
+    noted: list[tuple[bytes, bytes]]  # the fields that speak of credentials or of caching
     request_id = b""
     host = b""
     forwarded_for: bytes | None = None  # X-Forwarded-For as it came, its lines joined
     is_peer_trusted = False
     must_close = False  # the process is draining: the client is told to close
     body_length = 0  # bytes, or protocol.framing.UNKNOWN_LENGTH
+    # authenticate
+    identity = ""  # "key:NAME", "token:DIGEST-START", "worker:ID"; "" without a credential that was judged
+    # admit
+    limit_fields: tuple[tuple[bytes, bytes], ...] = ()  # X-RateLimit-* and RateLimit, for every answer
+    limited = False  # refused by a rate limit
+    found: Any = None  # what the cache holds for this request: see cache/answer.py
+    # answer
+    fetch: Any = None  # what becomes of the backend's response: see cache/keep.py
+    cache_fields: tuple[tuple[bytes, bytes], ...] = ()  # X-Gateway-Cache and Cache-Status
     # deliver
     attempts = 0
     upstream_s = 0.0  # waiting for the backend until the head

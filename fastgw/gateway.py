@@ -1,8 +1,9 @@
 """The path of a request, on one page.
 
-    accept -> deliver -> respond
+    accept -> authenticate -> admit -> answer -> deliver -> respond
 
-Each step is a door of the room that is named beside it; steps share the Exchange and do not know each other.
+Each step is a door of the room that is named beside it; steps share the Exchange and do not know each other. The steps
+between accept and deliver answer, and end the path thereby, or let the request pass; what is switched off is no step.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from fastgw.errors import INTERNAL_ERROR, GatewayError
 from fastgw.exchange import End
 from fastgw.forwarding.body import cut_short
-from fastgw.respond import error_answer, respond
+from fastgw.respond import Answer, error_answer, respond
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from fastgw.exchange import Exchange
     from fastgw.forwarding.deliver import Deliver
     from fastgw.forwarding.websocket import Tunnel
+
+    Step = Callable[[Exchange], Answer | Awaitable[Answer | None] | None]
 
 log = logging.getLogger("fastgw.gateway")
 
@@ -34,22 +37,37 @@ class Gateway:
         self.accept = accept
         self.deliver = deliver
         self.tunnel = tunnel
+        self.steps: tuple[Step, ...] = ()
+        """What may answer instead of a backend, in order:
+
+        auth/authenticate.py      who is it?             401, 403, 429
+        admission/admit.py        how often?             429; brings what the cache holds
+        workers/listing.py        the list of workers?   from Redis
+        cache/answer.py           known already?         a hit, a 304, or the wait for who fetches it
+        """
 
     async def http(self, x: Exchange) -> None:
         """Serve one HTTP request to its end. Never raises: each failure is answered, or breaks the client off."""
         try:
-            self.accept(x)  # accept.py           may it be passed on?   400, 405, 413, 431
-            await self.deliver(x)  # forwarding/  who answers it?        502, 503, 504
+            self.accept(x)  # accept.py                          may it be passed on?   400, 405, 413, 431
+            answer = await self._answered(x)  # the steps above
+            if answer is None:
+                answer = await self.deliver(x)  # forwarding/    who answers it?        502, 503, 504
+            if answer is not None:
+                await respond(x, answer)
         except GatewayError as error:
             await self._refuse(x, error)
         except Exception as error:
             await self._fail(x, error)
+        finally:
+            if x.fetch is not None:
+                x.fetch.broken()
 
     async def websocket(self, x: Exchange) -> None:
         """Serve one WebSocket to its end. Never raises."""
         try:
             self.accept(x)
-            refusal = await self.tunnel(x)
+            refusal = await self._answered(x) or await self.tunnel(x)
             if refusal is not None:
                 await respond(x, refusal)
         except GatewayError as error:
@@ -67,7 +85,22 @@ class Gateway:
         except Exception as error:
             await self._fail(x, error)
 
+    async def _answered(self, x: Exchange) -> Answer | None:
+        """The first step's answer that gives one. A step that need not wait gives its answer, else the wait for it."""
+        for step in self.steps:
+            answer = step(x)
+            if answer is not None:
+                if not isinstance(answer, Answer):
+                    answer = await answer
+                if answer is not None:
+                    x.must_close = x.must_close or x.body_length != 0  # its body is not read
+                    return answer
+        return None
+
     async def _refuse(self, x: Exchange, error: GatewayError) -> None:
+        if x.fetch is not None and not x.head_sent and (answer := x.fetch.rescue(x)) is not None:
+            await respond(x, answer)
+            return
         if 400 <= error.kind.status < 500:
             x.must_close = True  # where this request ends is in doubt, or its body is not read
         await respond(x, error_answer(error, x.request_id))

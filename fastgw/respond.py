@@ -36,6 +36,8 @@ class Answer:
     status: int
     body: bytes
     fields: Fields = field(default_factory=lambda: [JSON])
+    end: End = End.REFUSED
+    """How the exchange ends with it. CACHED: the fields are a backend's, complete with length and server."""
 
 
 def json_answer(status: int, content: Any) -> Answer:
@@ -48,8 +50,8 @@ def error_answer(error: GatewayError, request_id: bytes) -> Answer:
     kind = error.kind
     content: dict[str, Any] = {"code": kind.code, "message": error.message, "requestId": request_id.decode()}
     fields = [JSON, _NO_STORE]
-    if kind.retry_after_s is not None:
-        content["retryAfter"] = seconds = math.ceil(kind.retry_after_s)
+    if error.retry_after_s is not None:
+        content["retryAfter"] = seconds = math.ceil(error.retry_after_s)
         fields.append((b"retry-after", b"%d" % seconds))
     return Answer(kind.status, orjson.dumps({"error": content}), fields)
 
@@ -67,6 +69,8 @@ def own_fields(x: Exchange) -> Fields:
         (b"x-gateway-duration", b"%.2fms" % total_ms),
         (b"server-timing", b"gateway;dur=%.2f, backend;dur=%.2f" % (total_ms - upstream_ms, upstream_ms)),
     ]
+    fields += x.limit_fields
+    fields += x.cache_fields
     if x.must_close:
         fields.append(_CLOSE)
     return fields
@@ -76,9 +80,12 @@ async def respond(x: Exchange, answer: Answer) -> None:
     """Send an answer in one piece; for HEAD its head only."""
     x.status = answer.status
     x.head_sent = True
-    x.end = End.REFUSED
-    length = (b"content-length", b"%d" % len(answer.body))
-    fields = [*answer.fields, length, _SERVER, *own_fields(x)]
+    x.end = answer.end
+    if answer.end is End.CACHED:
+        fields = answer.fields + own_fields(x)
+    else:
+        length = (b"content-length", b"%d" % len(answer.body))
+        fields = [*answer.fields, length, _SERVER, *own_fields(x)]
     start, body = _MESSAGES[x.scope["type"]]
     await x.send({"type": start, "status": answer.status, "headers": fields})
     await x.send({"type": body, "body": b"" if x.method == b"HEAD" else answer.body})

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import ssl
 from contextlib import AsyncExitStack
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any
 
 from fastgw.accept import Accept
+from fastgw.admission.admit import Admit
+from fastgw.admission.failures import Failures
+from fastgw.admission.rules import Rules
+from fastgw.auth.authenticate import Authenticate, Sources
+from fastgw.cache.cupboard import Cupboard
+from fastgw.endpoints import table
+from fastgw.endpoints.access import Access
+from fastgw.endpoints.cache import CachePage
+from fastgw.endpoints.config import ConfigPage
+from fastgw.endpoints.detailed import Detailed
 from fastgw.endpoints.health import Health, RedisState
+from fastgw.endpoints.plugins import Plugins
 from fastgw.endpoints.table import Pages
 from fastgw.forwarding.deliver import Deliver, Limits
 from fastgw.forwarding.disconnect import Watch
@@ -19,55 +32,95 @@ from fastgw.protocol.forwarded import TrustedProxies
 from fastgw.routing.backend import Backend
 from fastgw.routing.choose import Choose
 from fastgw.routing.health import HealthChecks
-from fastgw.store.ping import StoreUnreachable, ping
+from fastgw.settings.live import REFRESH_S, Live
+from fastgw.store.document import Document
+from fastgw.store.errors import StoreDown
+from fastgw.store.hot import Store
+from fastgw.store.keys import Keys
+from fastgw.store.topology import Topology
 from fastgw.upstream.pool import Pool
+from fastgw.workers.listing import PATH, Listing
+from fastgw.workers.parse import totals
+from fastgw.workers.registry import SCAN_EVERY_S, Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from fastgw.background import Drain
+    from fastgw.gateway import Step
+    from fastgw.settings.load import Loaded
     from fastgw.settings.model import Settings
     from fastgw.settings.values import BackendAddress
 
-REDIS_PING_SECONDS: Final = 2.0
-"""How often Redis is asked whether it is there, for the health page."""
+HASHES_EVERY_S = 2.0
+"""How often the file of accepted hashes is looked at."""
 
-REDIS_PING_TIMEOUT_S: Final = 1.0
+SESSIONS_EVERY_S = 1.0
+"""How often what is known of credentials is written."""
 
 
 class House:
-    """The parts of one process, wired."""
+    """The parts of one process, wired. To be opened inside the running loop."""
 
-    def __init__(self, settings: Settings, drain: Drain) -> None:
-        """To be called inside the running event loop. drain: whether the process is on its way out."""
-        self._settings = settings
+    def __init__(self, loaded: Loaded, drain: Drain, embedded_url: str = "") -> None:
+        """drain: whether the process is on its way out. embedded_url: of the embedded Valkey, without a REDIS_URL."""
+        self._settings = settings = loaded.settings
         self._open = AsyncExitStack()
+        self._holder = os.urandom(6).hex().encode()  # this process's name in the fleet
+        self._topology = Topology(
+            settings.redis_url or embedded_url, settings.redis_password.get_secret_value() or None, settings.redis_db
+        )
+        self._is_embedded = not settings.redis_url
+        self._store = Store(Keys(settings.redis_key_prefix), self._topology)
+        self._open.push_async_callback(self._store.close)
         tls = ssl.create_default_context() if any(a.scheme == "https" for a in settings.fastapi_url) else None
-        backends = [self._backend(address, tls) for address in settings.fastapi_url]
-        choose = Choose(backends)
+        self._backends = [self._backend(address, tls) for address in settings.fastapi_url]
+        self._choose = Choose(self._backends)
+        self._checks = HealthChecks(self._backends, settings.router_health_path, tls)
+        self._open.push_async_callback(self._checks.close)
         self.watch = Watch()
         self._open.callback(self.watch.close)
-        limits = Limits(
-            timeout_s=settings.fastapi_timeout / 1e3,
-            pool_timeout_s=settings.fastapi_pool_timeout / 1e3,
-            max_body_bytes=settings.max_body_bytes,
-        )
-        self.gateway = Gateway(
-            Accept(TrustedProxies(settings.trusted_proxies), settings.max_body_bytes),
-            Deliver(choose, self.watch, limits),
-            Tunnel(choose, (settings.fastapi_connect_timeout + settings.fastapi_timeout) / 1e3, tls),
-        )
-        self._redis = RedisState()
-        self.pages = Pages(Health(backends, self._redis, lambda: drain.is_stopping, monotonic()))
-        checks = HealthChecks(backends, settings.router_health_path, tls)
-        self._open.push_async_callback(checks.close)
-        self._start("backend checks", checks.run, settings.router_health_check_interval / 1e3)
-        self._start("redis ping", self._ping_redis, REDIS_PING_SECONDS)
+
+        self._accept = Accept(TrustedProxies(settings.trusted_proxies), settings.max_body_bytes)
+        self._deliver = Deliver(self._choose, self.watch, _limits(settings))
+        self._tunnel = Tunnel(self._choose, _handshake_s(settings), tls)
+        self.gateway = Gateway(self._accept, self._deliver, self._tunnel)
+        self._authenticate = self._authentication(settings)
+        self._admit = Admit(self._store, settings.gateway_workers)
+        self._cupboard = Cupboard(self._store, self._topology, self._admit.look_up, self._deliver, self._holder)
+        self._open.push_async_callback(self._cupboard.close)
+        self._registry = Registry(self._store, self._topology, self._holder)
+        self._open.push_async_callback(self._registry.close)
+        if settings.workers_source != "backend":
+            self._cupboard.lookup.own = frozenset({PATH})
+        self._listing = Listing(self._registry, settings.workers_source, settings.workers_format)
+        where = self._store.keys.config
+        self._live = Live(loaded, Document(self._store, where), StoreDown, key=where.decode())
+        self._live.subscribe(self._apply)
+        self.pages = self._own_pages(drain)
+        self._apply(settings)
+
+    async def open(self) -> None:
+        """Connect to Redis, take over what was changed at run time, and begin what is done again and again."""
+        await self._store.open()
+        await self._live.catch_up()
+        settings = self._settings
+        self._start("backend checks", self._checks.run, settings.router_health_check_interval / 1e3)
+        self._start("live settings", self._live.refresh, REFRESH_S)
+        self._start("worker list", self._registry.refresh, SCAN_EVERY_S)
+        self._start("cache sweep", self._cupboard.sweep, self._cupboard.sweep_every_s)
+        if self._authenticate is not None:
+            self._start("token hashes", self._authenticate.refresh, HASHES_EVERY_S)
+            self._start("sessions", self._authenticate.flush, SESSIONS_EVERY_S)
 
     async def close(self) -> None:
         """Close all parts in reverse order. Requests still under way fail."""
         await self._open.aclose()
 
-    def _start(self, name: str, job: object, interval_s: float) -> None:
-        periodic = Periodic(name, job, interval_s)  # type: ignore[arg-type]
+    # -- parts ----------------------------------------------------------------------------------------
+
+    def _start(self, name: str, job: Callable[[], Awaitable[None]], interval_s: float) -> None:
+        periodic = Periodic(name, job, interval_s)
         periodic.start()
         self._open.push_async_callback(periodic.close)
 
@@ -84,14 +137,125 @@ class House:
         self._open.push_async_callback(pool.close)
         return Backend(address.url, address.authority.encode(), pool)
 
-    async def _ping_redis(self) -> None:
-        state = self._redis
-        password = self._settings.redis_password
-        try:
-            state.latency_ms = await ping(
-                self._settings.redis_url, password.get_secret_value() if password else None, REDIS_PING_TIMEOUT_S
+    def _authentication(self, settings: Settings) -> Authenticate | None:
+        """The door of auth/, if anybody is asked who they are."""
+        wanted = settings.has_credentials if settings.auth_enabled is None else settings.auth_enabled
+        if not wanted:
+            return None
+        sources = Sources(
+            tuple(key.get_secret_value() for key in settings.auth_api_keys),
+            tuple(digest.get_secret_value() for digest in settings.auth_token_hashes),
+            settings.auth_token_hashes_file,
+            settings.auth_verify_url,
+            settings.auth_token_salt.get_secret_value(),
+            settings.auth_token_format,
+        )
+        authenticate = Authenticate(sources, self._store, Failures(self._store))
+        self._open.push_async_callback(authenticate.close)
+        return authenticate
+
+    def _own_pages(self, drain: Drain) -> Pages:
+        settings = self._settings
+        health = Health(self._backends, self._tell_redis, lambda: drain.is_stopping, monotonic())
+        plugins = Plugins(
+            (self._tell_auth, self._tell_limits, self._cupboard.told, self._tell_workers, self._tell_forwarding)
+        )
+        access = Access(settings.admin_allow, settings.admin_token.get_secret_value())
+        return Pages(
+            access,
+            table.Sources(
+                health=health,
+                detailed=Detailed(health, self._tell_redis, self._backends, plugins, self._tell_workers),
+                config=ConfigPage(self._live),
+                plugins=plugins,
+                cache=CachePage(self._cupboard.purge),
+            ),
+        )
+
+    # -- settings that change at run time -------------------------------------------------------------
+
+    def _apply(self, settings: Settings) -> None:
+        """Put what can change into force. Requests under way keep what they began with."""
+        logging.getLogger("fastgw").setLevel(settings.log_level.upper())
+        self._accept.use(TrustedProxies(settings.trusted_proxies))
+        self._deliver.use(_limits(settings))
+        self._tunnel.use(_handshake_s(settings))
+        rules = None
+        if settings.rate_limit_enabled:
+            rules = Rules(
+                settings.rate_limit_max_requests,
+                settings.rate_limit_window_ms,
+                [(rule.target, rule.requests, rule.window_ms) for rule in settings.rate_limit_rules],
+                by_identity=settings.rate_limit_key == "identity",
             )
-        except StoreUnreachable as error:
-            state.is_up, state.latency_ms, state.problem = False, None, str(error)
-        else:
-            state.is_up, state.problem = True, ""
+        self._admit.use(
+            rules,
+            settings.rate_limit_on_redis_failure,
+            self._cupboard.lookup if settings.cache_enabled else None,
+        )
+        self._cupboard.use(
+            is_on=settings.cache_enabled,
+            ttl_s=settings.cache_ttl_seconds,
+            max_entries=settings.cache_max_size,
+            max_body=settings.cache_max_body,
+            routes={r.path.encode(): r.ttl_s or settings.cache_ttl_seconds for r in settings.cache_routes},
+        )
+        steps: list[Step] = []
+        if self._authenticate is not None:
+            steps.append(self._authenticate)
+        if rules is not None or settings.cache_enabled:
+            steps.append(self._admit)
+        if settings.workers_source != "backend":
+            steps.append(self._listing)
+        if settings.cache_enabled:
+            steps.append(self._cupboard.answer)
+        self.gateway.steps = tuple(steps)
+
+    # -- what the pages tell --------------------------------------------------------------------------
+
+    def _tell_redis(self) -> RedisState:
+        store = self._store
+        pipelines = store.pipelines
+        latencies = [p.latency_ms for p in pipelines if p.latency_ms is not None]
+        problems = [pipeline.problem for pipeline in pipelines if pipeline.problem]
+        is_up = store.is_up
+        return RedisState(
+            is_up=is_up,
+            latency_ms=max(latencies) if latencies else None,
+            problem="" if is_up else (problems[0] if problems else "no connection"),
+            mode="embedded" if self._is_embedded else store.mode,
+            breaker=", ".join(sorted({pipeline.state for pipeline in pipelines})) or "open",
+            address="embedded" if self._is_embedded else self._topology.where,
+        )
+
+    def _tell_auth(self) -> dict[str, Any]:
+        is_on = self._authenticate is not None
+        return {"name": "authentication", "enabled": is_on, "state": "active" if is_on else "off"}
+
+    def _tell_limits(self) -> dict[str, Any]:
+        is_on = self._admit.is_limiting
+        state = "off" if not is_on else "active" if self._store.is_up else "degraded"
+        counts = {"rejected": self._admit.rejected, "decided_without_redis": self._admit.without_redis}
+        return {"name": "rate-limit", "enabled": is_on, "state": state, **counts}
+
+    def _tell_workers(self) -> dict[str, Any]:
+        is_on = self._settings.workers_source != "backend"
+        state = "off" if not is_on else "degraded" if self._registry.is_stale else "active"
+        return {"name": "workers", "enabled": is_on, "state": state, **totals(self._registry.seen or [])}
+
+    def _tell_forwarding(self) -> dict[str, Any]:
+        active = sum(backend.pool.active for backend in self._backends)
+        return {"name": "forwarding", "enabled": True, "state": "active", "connections_in_use": active}
+
+
+def _handshake_s(settings: Settings) -> float:
+    """For connecting and the handshake of a WebSocket together."""
+    return (settings.fastapi_connect_timeout + settings.fastapi_timeout) / 1e3
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        timeout_s=settings.fastapi_timeout / 1e3,
+        pool_timeout_s=settings.fastapi_pool_timeout / 1e3,
+        max_body_bytes=settings.max_body_bytes,
+    )

@@ -1,4 +1,6 @@
-"""Writes the generated pages: .env.example, docs/reference/settings.md, docs/reference/errors.md. `make docs`."""
+"""Writes the generated pages: .env.example, docs/reference/settings.md, docs/reference/errors.md,
+deploy/redis/fastgw.acl. `make docs`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ from pathlib import Path
 
 from fastgw.errors import reference_page
 from fastgw.settings.explain import env_example, settings_page
+from fastgw.store.acl import acl_file
 
 ROOT = Path(__file__).parent.parent
 
@@ -13,6 +16,7 @@ PAGES = {
     ".env.example": env_example,
     "docs/reference/settings.md": settings_page,
     "docs/reference/errors.md": reference_page,
+    "deploy/redis/fastgw.acl": acl_file,
 }
 
 if __name__ == "__main__":

@@ -10,6 +10,14 @@ import pytest
 from tests.support.processes import Gateway, Uvicorn
 from tests.support.raw_client import request
 from tests.support.scripted_backend import ScriptedBackend
+from tests.support.valkey_fixtures import (  # noqa: F401 - pytest finds fixtures by their names here
+    cluster,
+    cluster_server,
+    sentinel_sets,
+    sentinels,
+    valkey,
+    valkey_server,
+)
 
 
 @pytest.fixture(scope="session")

@@ -112,13 +112,13 @@ def frame(data: bytes) -> bytes:
 
 
 async def stream_response(x: Exchange, connection: Connection, fields: Fields, timeout_s: float) -> None:
-    """Pass a response on piece by piece, as it comes.
+    """Pass a response on piece by piece, as it comes; x.fetch, if there is one, is handed each piece too.
 
     timeout_s: seconds of silence between pieces; math.inf for an event stream.
     Raises UpstreamError if the backend failed or the client left; then the client's connection is cut off by
     the caller (`cut_short`), never ended as if complete.
     """
-    send, reader, loop = x.send, connection.reader, asyncio.get_running_loop()
+    send, reader, loop, fetch = x.send, connection.reader, asyncio.get_running_loop(), x.fetch
     await send({"type": "http.response.start", "status": reader.status, "headers": fields})
     if not reader.buffered:
         # the head alone: granian holds it back until a body message, which may be empty
@@ -126,12 +126,16 @@ async def stream_response(x: Exchange, connection: Connection, fields: Fields, t
     more = True
     while more:
         data = await connection.read(timeout_s)
+        if fetch is not None:
+            fetch.piece(data)
         more = not reader.complete or reader.buffered > 0
         x.client_deadline = loop.time() + CLIENT_STALL_SECONDS
         for start in range(0, len(data), PIECE_BYTES):
             piece: Any = data if len(data) <= PIECE_BYTES else data[start : start + PIECE_BYTES]
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         x.client_deadline = math.inf
+    if fetch is not None:
+        fetch.end(x)
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

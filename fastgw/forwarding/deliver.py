@@ -26,8 +26,10 @@ from fastgw.upstream.errors import Aborted, UpstreamError
 if TYPE_CHECKING:
     from fastgw.exchange import Exchange
     from fastgw.forwarding.disconnect import Watch
+    from fastgw.respond import Answer
     from fastgw.routing.backend import Backend
     from fastgw.routing.choose import Choose
+    from fastgw.upstream.connection import Connection
 
 HAS_BODY: Final = frozenset({b"POST", b"PUT", b"PATCH"})
 """Methods that say Content-Length: 0 when there is no body (RFC 9110 8.6)."""
@@ -55,8 +57,12 @@ class Deliver:
         self._watch = watch
         self._limits = limits
 
-    async def __call__(self, x: Exchange) -> None:
-        """Have the request answered by a backend.
+    def use(self, limits: Limits) -> None:
+        """The bounds in force from now on."""
+        self._limits = limits
+
+    async def __call__(self, x: Exchange) -> Answer | None:
+        """Have the request answered by a backend. An Answer is what x.fetch wants to be given instead (a 304's entry).
 
         Raises GatewayError while the client has not been answered; afterwards a failure breaks its connection off.
         """
@@ -80,12 +86,13 @@ class Deliver:
         except UpstreamError as error:
             if x.client_gone and (x.head_sent or not isinstance(error, GivenUp)):
                 x.end = End.CLIENT_GONE
-            elif x.head_sent:
+                return None
+            if x.head_sent:
                 x.end = End.CLIENT_STALLED if x.client_stalled else End.BROKE_IN_BODY
                 cut_short(x)
-            else:
-                x.end = End.BROKE_BEFORE_HEAD
-                raise to_gateway_error(error) from error
+                return None
+            x.end = End.BROKE_BEFORE_HEAD
+            raise to_gateway_error(error) from error
         finally:
             self._watch.discard(x)
 
@@ -99,7 +106,7 @@ class Deliver:
             backend.pool.retire()
         return True
 
-    async def _exchange(self, x: Exchange, backend: Backend, upload: Upload | None) -> None:
+    async def _exchange(self, x: Exchange, backend: Backend, upload: Upload | None) -> Answer | None:
         """One try: everything between taking a connection and giving it back."""
         pool = backend.pool
         timeout_s = first_byte_timeout(x, self._limits.timeout_s)
@@ -127,23 +134,34 @@ class Deliver:
                 connection.nudge()
             await connection.head(timeout_s if sending is None else math.inf)
             x.upstream_s += perf_counter() - begun
-            reader = connection.reader
-            x.status = reader.status
-            fields = response_fields(x, reader.headers)
-            x.head_sent = True
-            if reader.complete:
-                await x.send({"type": "http.response.start", "status": reader.status, "headers": fields})
-                await x.send({"type": "http.response.body", "body": reader.take()})
-            else:
-                silence_s = math.inf if reader.is_event_stream() else self._limits.timeout_s
-                await stream_response(x, connection, fields, silence_s)
-            x.end = End.COMPLETE
+            return await self._pass_on(x, connection)
         finally:
             x.connection = None
             if sending is not None and not sending.done():
                 sending.cancel()  # answered before the request ended: what is left of it has no taker
                 connection.abort()
             pool.release(connection)
+
+    async def _pass_on(self, x: Exchange, connection: Connection) -> Answer | None:
+        """The response to the client, and to x.fetch; or what that gives instead."""
+        reader, fetch = connection.reader, x.fetch
+        if fetch is not None and (instead := fetch.on_head(x, reader.status, reader.headers)) is not None:
+            return instead  # type: ignore[no-any-return]  # x.fetch is any room's
+        x.status = reader.status
+        fields = response_fields(x, reader.headers)
+        x.head_sent = True
+        if reader.complete:
+            await x.send({"type": "http.response.start", "status": reader.status, "headers": fields})
+            body = reader.take()
+            if fetch is not None:
+                fetch.piece(body)
+                fetch.end(x)
+            await x.send({"type": "http.response.body", "body": body})
+        else:
+            silence_s = math.inf if reader.is_event_stream() else self._limits.timeout_s
+            await stream_response(x, connection, fields, silence_s)
+        x.end = End.COMPLETE
+        return None
 
 
 def _framing(x: Exchange, upload: Upload | None) -> bytes:

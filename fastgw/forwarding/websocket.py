@@ -52,6 +52,10 @@ class Tunnel:
         self._timeout_s = connect_timeout_s
         self._tls = tls
 
+    def use(self, connect_timeout_s: float) -> None:
+        """The time for connecting and the handshake from now on."""
+        self._timeout_s = connect_timeout_s
+
     async def __call__(self, x: Exchange) -> Answer | None:
         """Carry one WebSocket to its end. Returns the backend's refusal of the handshake, if it refused.
 

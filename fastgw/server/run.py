@@ -7,6 +7,7 @@ import logging.config
 import resource
 import ssl
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,11 @@ def serve(loaded: Loaded) -> int:
             listeners = listen(settings.gateway_host, settings.gateway_port, settings.gateway_workers)
             for listener in listeners:
                 at_end.callback(listener.close)
-            embedded = at_end.enter_context(EmbeddedValkey()).url if not settings.redis_url else ""
+            embedded = (
+                at_end.enter_context(EmbeddedValkey(key_prefix=settings.redis_key_prefix)).gateway_url
+                if not settings.redis_url
+                else ""
+            )
         except (ListenError, EmbeddedValkeyError, TlsError) as error:
             log.error("%s", error)  # noqa: TRY400 - the message says it all; a traceback would hide it
             return 1
@@ -58,7 +63,7 @@ def serve(loaded: Loaded) -> int:
         )
         supervisor = Supervisor(
             listeners,
-            _builder(settings, embedded),
+            partial(app.build, loaded, embedded),
             tls=tls,
             grace_s=settings.shutdown_grace_seconds,
             reload=partial(_reload, settings, embedded),
@@ -109,13 +114,6 @@ def raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _builder(settings: Settings, embedded_url: str) -> Callable[[Drain], Any]:
-    """What makes a worker's application of these settings."""
-    if embedded_url:
-        settings = settings.model_copy(update={"redis_url": embedded_url})
-    return partial(app.build, settings)
-
-
 def _reload(running: Settings, embedded_url: str) -> Callable[[Drain], Any] | None:
     """Read the settings anew, for SIGHUP. None if they are no good: the old ones stay in force."""
     try:
@@ -140,4 +138,7 @@ def _reload(running: Settings, embedded_url: str) -> Callable[[Drain], Any] | No
     changed = [name.upper() for name in fixed if getattr(new, name) != getattr(running, name)]
     if changed:
         log.warning("%s changed: this needs a restart, the rest is taken over", ", ".join(changed))
-    return _builder(new, embedded_url)
+    if bool(new.redis_url) == bool(embedded_url):  # the embedded one stays or is missed until the restart
+        new = new.model_copy(update={"redis_url": running.redis_url})
+        loaded = replace(loaded, settings=new)
+    return partial(app.build, loaded, embedded_url)
