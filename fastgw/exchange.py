@@ -58,6 +58,7 @@ class Exchange:
     body_length = 0  # bytes, or protocol.framing.UNKNOWN_LENGTH
     # authenticate
     identity = ""  # "key:NAME", "token:DIGEST-START", "worker:ID"; "" without a credential that was judged
+    credential = b""  # of the only credential, which was found good: 15 hex of its digest, and its field's third letter
     # admit
     limit_fields: tuple[tuple[bytes, bytes], ...] = ()  # X-RateLimit-* and RateLimit, for every answer
     limited = False  # refused by a rate limit

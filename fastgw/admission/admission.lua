@@ -4,10 +4,10 @@
 --       [base [variant]]    with a lookup: the entry's key, and that of its variant
 --       [lease]             with a lookup and a holder
 --       In a Cluster the window and the rest are two calls, as they lie in different slots.
--- ARGV  1 limit             requests in any window; 0: no limit, and no window among the keys
---       2 length            of the window, us
---       3 not_after         time of this server, us, after which the call is dead: a server that was frozen must not
+-- ARGV  1 not_after         time of this server, us, after which the call is dead: a server that was frozen must not
 --                           count what the gateway has decided by itself meanwhile
+--       2 limit             requests in any window; 0: no limit, and no window among the keys
+--       3 length            of the window, us
 --       4 lookup            0 none, 1 base, 2 base and variant
 --       5 base_stamp        how the value begins that the process holds a copy of; "" for none
 --       6 variant_stamp     the same for the variant
@@ -53,12 +53,12 @@ local function claim(lease, holder, lease_us)
   return 1
 end
 
-local limit = tonumber(ARGV[1])
+local limit = tonumber(ARGV[2])
 local at = 1
 local count, wait_us = 0, 0
 if limit > 0 then
-  local now, length = now_us(), tonumber(ARGV[2])
-  if now > tonumber(ARGV[3]) then return {-1, 0, 0, 0, 0, 0} end
+  local now, length = now_us(), tonumber(ARGV[3])
+  if now > tonumber(ARGV[1]) then return {-1, 0, 0, 0, 0, 0} end
   local window = KEYS[1]
   at = 2
   local oldest = redis.call('ZRANGE', window, 0, 0)[1]

@@ -8,15 +8,15 @@ Redis away (fallback.py)      ->  counted here, let through, or 503, as RATE_LIM
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from fastgw.admission.call import NO_LIMIT, SCRIPT, TOO_LATE, limit_call
 from fastgw.admission.fallback import LocalWindows
 from fastgw.admission.refused import Refused
 from fastgw.admission.window import limit_fields, seconds_of
 from fastgw.errors import RATE_LIMIT_EXCEEDED, SERVICE_UNAVAILABLE, GatewayError
 from fastgw.respond import Answer, error_answer
 from fastgw.store.errors import StoreDown, StoreError
-from fastgw.store.scripts import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,12 +24,6 @@ if TYPE_CHECKING:
     from fastgw.admission.rules import Limit, Rules
     from fastgw.exchange import Exchange
     from fastgw.store.hot import Store
-
-SCRIPT: Final = load("fastgw.admission", "admission.lua")
-
-TOO_LATE: Final = -1
-NO_LIMIT: Final = (b"0", b"0", b"0")
-NO_LOOKUP: Final = (b"0", b"", b"", b"", b"0", b"0")
 
 
 class Ask(Protocol):
@@ -89,26 +83,27 @@ class Admit:
             return self._refuse(x, limit, int(wait_s * 1e6))
         store = self._store
         window = store.keys.ratelimit(name)
-        counted = (limit.requests_arg, limit.length)
         try:
-            if ask is None:
-                reply = await store.run(SCRIPT, (window,), *counted, store.not_after(window), *NO_LOOKUP)
-            elif store.is_cluster:
-                call = store.run(SCRIPT, (window,), *counted, store.not_after(window), *NO_LOOKUP)
-                await self.look_up(x, ask)
+            link = store.link_of(window)
+            not_after = link.not_after()
+            if ask is None or store.is_cluster:
+                call = link.send(limit_call(window, not_after, limit.tail), SCRIPT)
+                if ask is not None:  # lies in another slot
+                    await self.look_up(x, ask)
                 reply = await call
             else:
-                reply = await store.run(SCRIPT, (window, *ask.keys), *counted, store.not_after(window), *ask.args)
-            admitted = reply[0]
-            if admitted == TOO_LATE:
+                reply = await store.run(
+                    SCRIPT, (window, *ask.keys), not_after, limit.requests_arg, limit.length, *ask.args
+                )
+            if reply[0] == TOO_LATE:
                 raise StoreDown("Redis ran the call too late")
         except StoreError:
             return self._without_redis(x, limit, name)
         self._local.clear()
-        if not admitted:
+        if not reply[0]:
             self._refused.note(name, sent + reply[2] / 1e6)
             return self._refuse(x, limit, reply[2])
-        x.limit_fields = limit_fields(limit, reply[1], reply[2], store.now_us())
+        x.limit_fields = limit_fields(limit, reply[1], reply[2], link.tick_us)
         if ask is not None and not store.is_cluster:
             ask.take(reply[3], reply[4], reply[5])
             x.found = ask

@@ -9,7 +9,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from fastgw.admission.admit import NO_LOOKUP, SCRIPT, TOO_LATE
+from fastgw.admission.call import SCRIPT, TOO_LATE, limit_call, limit_tail
 from fastgw.admission.fallback import LocalWindows
 from fastgw.admission.refused import Refused
 from fastgw.admission.window import seconds_of
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 MAX_FAILURES: Final = 20
 WINDOW_S: Final = 60.0
 """A person mistypes a few times, a deployment with an old key retries; guessing 128 bits at 20 a minute is hopeless."""
+
+_TAIL: Final = limit_tail(MAX_FAILURES, int(WINDOW_S * 1e6))
 
 
 class Failures:
@@ -43,9 +45,8 @@ class Failures:
         name, sent = address.encode(), monotonic()
         key = self._store.keys.ratelimit(b"auth:" + name)
         try:
-            admitted, _, wait_us, *_ = await self._store.run(
-                SCRIPT, (key,), MAX_FAILURES, int(WINDOW_S * 1e6), self._store.not_after(key), *NO_LOOKUP
-            )
+            link = self._store.link_of(key)
+            admitted, _, wait_us, *_ = await link.send(limit_call(key, link.not_after(), _TAIL), SCRIPT)
         except StoreError:
             admitted = TOO_LATE
         if admitted == TOO_LATE:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fastgw.admission.call import limit_tail
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -26,7 +28,7 @@ _MAPPED = "::ffff:"
 class Limit:
     """`requests` in any `window_ms`. What does not depend on the request is made once: arguments and fields."""
 
-    __slots__ = ("fields", "length", "name", "requests", "requests_arg", "suffix", "window_s", "window_us")
+    __slots__ = ("fields", "length", "name", "requests", "requests_arg", "suffix", "tail", "window_s", "window_us")
 
     def __init__(self, name: str, requests: int, window_ms: int, suffix: str = "") -> None:
         """name: in RateLimit fields. suffix: of the client's name, for a path's own window."""
@@ -37,6 +39,7 @@ class Limit:
         self.suffix = suffix.encode()
         self.requests_arg = b"%d" % requests
         self.length = b"%d" % self.window_us
+        self.tail = limit_tail(requests, self.window_us)
         seconds = max(1, -(-window_ms // 1000))
         self.fields = (
             (b"x-ratelimit-limit", self.requests_arg),

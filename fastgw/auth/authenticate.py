@@ -147,6 +147,7 @@ class Authenticate:
                 else:
                     self._sessions.count(session)
                 x.identity = session.identity
+                x.credential = session.scope + name[2:3]
                 return None
         return self._judge(x, presented)
 

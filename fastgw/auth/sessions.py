@@ -61,7 +61,7 @@ Reply = Any
 class Session:
     """One good credential, as this process knows it. digest: 32 bytes. Times are seconds of `time.monotonic`."""
 
-    __slots__ = ("addresses", "digest", "good_until", "identity", "kind", "pending", "queue", "workers")
+    __slots__ = ("addresses", "digest", "good_until", "identity", "kind", "pending", "queue", "scope", "workers")
 
     def __init__(self, kind: str, digest: bytes, identity: str, queue: list[Session]) -> None:
         """kind: KEY, TOKEN or VERIFIED. queue: where it waits for the next flush when it has been used."""
@@ -69,6 +69,7 @@ class Session:
         self.digest = digest
         self.identity = identity
         self.queue = queue
+        self.scope = digest.hex()[:15].encode()  # by which the cache tells it from others, with the field's letter
         self.workers: tuple[str, ...] = ()  # VERIFIED: whom the backend has said yes for, if it was asked about one
         self.good_until = float("inf")
         self.addresses: dict[str, None] = {}  # it was good from these; in order, oldest first

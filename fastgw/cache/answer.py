@@ -15,9 +15,9 @@ from enum import Enum
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from fastgw.cache.coalesce import POLL_S, WAIT_S, Verdict
+from fastgw.cache.coalesce import PASS_S, POLL_S, WAIT_S, Verdict
 from fastgw.cache.fetch import Fetch, match_of
-from fastgw.cache.lookup import BY_REQUEST, BYPASS, UNCLAIMED
+from fastgw.cache.lookup import BY_REQUEST, BYPASS, MISS, UNCLAIMED
 from fastgw.cache.serve import STALE, entry_answer
 from fastgw.cache.status import cache_fields
 from fastgw.errors import GATEWAY_TIMEOUT, GatewayError
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     Look = Callable[[Exchange, Ask], Awaitable[bool]]
 
-MISS: Final = cache_fields(b"MISS", fwd=b"uri-miss")
 EXPIRED: Final = cache_fields(b"MISS", fwd=b"stale")
 
 OWN_CONDITIONS: Final = frozenset({b"if-none-match", b"if-modified-since", b"if-match", b"if-unmodified-since"})
@@ -143,7 +142,7 @@ class AnswerFromCache:
                     self.hits += 1
                     return entry_answer(x, outcome, self._shelf.now_ms(), collapsed=True)
             elif ask.lead == NOBODY_WAITS:
-                flights.note_pass(ask.flight_name)
+                ask.names.pass_until = monotonic() + PASS_S
                 break
             elif ask.was_claimed:
                 await asyncio.sleep(POLL_S[min(looks, len(POLL_S) - 1)])

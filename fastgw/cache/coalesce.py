@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 from enum import Enum
-from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -28,9 +27,8 @@ LEASE_S: Final = 10.0
 """How long one fetch may keep others from fetching. A killed process frees it by then."""
 
 WAIT_S: Final = 10.0
-PASS_S: Final = 10.0
-MAX_PASSES: Final = 16_384
-"""Names remembered as not storable; about 150 bytes each."""
+PASS_S: Final = 5.0
+"""How long a URI is taken for not storable: a finished job is cached that much later."""
 
 MARK: Final = b"!"
 MARK_MS: Final = 1000
@@ -77,11 +75,10 @@ class Flight:
 
 
 class Flights:
-    """The fetches under way in this process, and what is known not to be worth waiting for."""
+    """The fetches under way in this process."""
 
     def __init__(self) -> None:
         self._flights: dict[bytes, Flight] = {}
-        self._passes: dict[bytes, float] = {}
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -100,20 +97,3 @@ class Flights:
         if self._flights.get(name) is flight:
             del self._flights[name]
         flight.land(outcome, match)
-
-    def is_pass(self, name: bytes) -> bool:
-        """Whether the name is known not to be storable now."""
-        until = self._passes.get(name)
-        if until is None:
-            return False
-        if until <= monotonic():
-            del self._passes[name]
-            return False
-        return True
-
-    def note_pass(self, name: bytes) -> None:
-        """It was not storable. The oldest note gives way."""
-        self._passes.pop(name, None)
-        if len(self._passes) >= MAX_PASSES:
-            del self._passes[next(iter(self._passes))]
-        self._passes[name] = monotonic() + PASS_S

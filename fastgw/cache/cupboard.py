@@ -33,7 +33,7 @@ class Cupboard:
         self._store = store
         self._local = LocalCopies()
         self._flights = Flights()
-        self.lookup = Lookup(store.keys, self._local, self._flights, holder)
+        self.lookup = Lookup(store.keys, self._local, holder)
         self._sweep = Sweep(store, topology, self._local, holder)
         self._keep = Keep(store, self.lookup, self._local, self._sweep.on_full)
         self.lookup.on_change = Invalidation(self._keep)

@@ -9,10 +9,10 @@ broken     in any case at the end: whoever still waits tries for itself
 
 from __future__ import annotations
 
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
-from fastgw.cache.coalesce import Flight, Flights, Verdict
+from fastgw.cache.coalesce import PASS_S, Flight, Flights, Verdict
 from fastgw.cache.entry import make_entry, new_version, updated_fields
 from fastgw.cache.key import is_job_status, variant_name
 from fastgw.cache.policy import invalidates, is_finished_job, lifetime
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from fastgw.protocol.fields import Fields
     from fastgw.respond import Answer
     from fastgw.store.hot import Store
+
+SERVER_ERROR: Final = 500
 
 RESCUED: Final = frozenset({500, 502, 503, 504})
 """The errors for which stale-if-error speaks (RFC 5861 4)."""
@@ -112,10 +114,11 @@ class Fetch:
         life = lifetime(status, fields, has_credentials=True, default_ttl_s=self._default_ttl(x), now_wall_s=time())
         length = first(fields, b"content-length")
         too_long = length is not None and length.isdigit() and int(length) > shelf.policy.max_body
+        self._status = status
         if life is None or too_long:
             self._give_up()
         else:
-            self._life, self._status, self.fields = life, status, fields
+            self._life, self.fields = life, fields
         return None
 
     def piece(self, data: bytes) -> None:
@@ -169,7 +172,8 @@ class Fetch:
         self._pieces = []
         flights, name = self._shelf.flights, self._ask.flight_name
         if self._flight is not None:
-            flights.note_pass(name)
+            if self._status < SERVER_ERROR:  # an error may be over with the next request
+                self._ask.names.pass_until = monotonic() + PASS_S
             flights.end(name, self._flight, Verdict.PASS)
             self._flight = None
             self._shelf.keep.release(self._ask, mark=True)

@@ -58,7 +58,7 @@ class Keep:
         Writes are sent and not waited for: a response is not delayed by being stored. headers: the request's.
         """
         base = ask.names.base
-        known = self._lookup.marker_of(base)
+        known = ask.names.marker
         by_identity = not entry.is_shared and bool(ask.scope or (known is not None and known.by_identity))
         marker = None
         if vary or by_identity:
@@ -71,7 +71,8 @@ class Keep:
         name = base
         if marker is not None:
             name = variant_name(base, marker.version, vary, headers, ask.scope if by_identity else b"")
-        self._lookup.remember(base, marker)
+        if marker is None or known is None:
+            ask.names.use(marker)
         copy = self._local.put(name, entry)
         self._write(ask, name, entry, marker, is_known=known is not None)
         return copy
@@ -128,7 +129,7 @@ class Keep:
         names = self._lookup.names_of(x)
         store, index = self._store, self._store.keys.cache_index
         self._local.drop(names.base)
-        self._lookup.remember(names.base, None)
+        names.use(None)
         scoped = [names.lease]
         if x.found is not None:
             scoped.append(x.found.lease)

@@ -13,7 +13,7 @@ from time import time
 from typing import TYPE_CHECKING, Any, Final
 
 from fastgw.store.errors import StoreDown
-from fastgw.store.link import Call, ignore
+from fastgw.store.link import Call, Link, Word, ignore, pack
 from fastgw.store.pipeline import Pipeline
 from fastgw.store.slots import SLOTS, slot_of
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fastgw.store.scripts import Script
     from fastgw.store.topology import Topology
 
-Argument = bytes | str | int
+ASKING: Final = b"*1\r\n$6\r\nASKING\r\n"
 
 MAX_HOPS: Final = 4
 """Redirections of one call: one to find a moved slot, one for a slot on its way, and as many again."""
@@ -97,33 +97,34 @@ class Store:
         """The connections, for the health page."""
         return list(self._pipelines.values())
 
-    def command(self, key: bytes, *args: Argument) -> asyncio.Future[Any]:
+    def command(self, key: bytes, *args: Word) -> asyncio.Future[Any]:
         """A whole command; `key` says where it goes in a Cluster."""
-        only = self._only
-        return only.send(args) if only is not None else self._at(key).send(args)
+        return self.link_of(key).send(pack(args))
 
-    def run(self, script: Script, keys: tuple[bytes, ...], *args: Argument) -> asyncio.Future[Any]:
+    def run(self, script: Script, keys: tuple[bytes, ...], *args: Word) -> asyncio.Future[Any]:
         """A script. keys: at least one, all in one slot."""
-        only = self._only
-        command = (b"EVALSHA", script.sha, len(keys), *keys, *args)
-        return only.send(command, script) if only is not None else self._at(keys[0]).send(command, script)
+        packed = pack((b"EVALSHA", script.sha, len(keys), *keys, *args))
+        return self.link_of(keys[0]).send(packed, script)
 
-    def fire(self, key: bytes, *args: Argument) -> None:
+    def fire(self, key: bytes, *args: Word) -> None:
         """A command whose outcome has no consequence: a failure is as if Redis had forgotten."""
         try:
             self.command(key, *args).add_done_callback(ignore)
         except StoreDown:
             return
 
+    def link_of(self, key: bytes) -> Link:
+        """The connection that a key's calls take. Raises StoreDown while there is none."""
+        only = self._only
+        return only.link if only is not None else self._at(key).link
+
     def not_after(self, key: bytes) -> bytes:
         """The time on Redis's clock after which a call sent now is to do nothing: an argument for scripts."""
-        only = self._only
-        return only.link.not_after() if only is not None else self._at(key).link.not_after()
+        return self.link_of(key).not_after()
 
     def flush_now(self, key: bytes) -> None:
         """Put this tick's calls on the wire now."""
-        pipeline = self._only or self._at(key)
-        pipeline.link.flush_now()
+        self.link_of(key).flush_now()
 
     def now_us(self) -> int:
         """Redis's clock as far as is known, else this machine's: microseconds since the epoch."""
@@ -193,5 +194,5 @@ class Store:
         if target is None or not target.is_up:
             return False
         call.hops += 1
-        target.link.resend(call, *([(b"ASKING",)] if kind == "ASK" else []))
+        target.link.resend(call, *([ASKING] if kind == "ASK" else []))
         return True

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+
 from math import inf
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -33,14 +34,23 @@ if TYPE_CHECKING:
     from fastgw.store.scripts import Script
 
 TIMEOUT_S: Final = 0.035
+TIMEOUT_US: Final = int(TIMEOUT_S * 1e6)
 TICK_S: Final = 0.010
 SECOND_LOOK_S: Final = 0.001
 """Together below the 50 ms that a request may wait for Redis (spec 5)."""
 
+Word = bytes | str | int
+
+pack: Final["Callable[[tuple[Word, ...]], bytes]"] = hiredis.pack_command  # type: ignore[assignment]  # stub: one word
+"""A command as RESP."""
+
+TIME: Final = b"*1\r\n$4\r\nTIME\r\n"
+
 MAX_WAITING: Final = 65_536
 """Calls without a reply on one connection; more than a worker has client connections is a fault, not load."""
 
-Command = tuple[Any, ...]
+_SHA_CALL: Final = len(b"$7\r\nEVALSHA\r\n$40\r\n") + 40 + 2
+"""Bytes of an EVALSHA call, after the line with the number of its words, that an EVAL says otherwise."""
 
 
 class Batch:
@@ -55,12 +65,12 @@ class Batch:
 class Call:
     """A call under way. `script`: what to teach the server if it does not know it; `hops`: redirections so far."""
 
-    __slots__ = ("batch", "command", "future", "hops", "script")
+    __slots__ = ("batch", "future", "hops", "packed", "script")
 
-    def __init__(self, future: asyncio.Future[Any], command: Command, script: Script | None) -> None:
+    def __init__(self, future: asyncio.Future[Any], packed: bytes, script: Script | None) -> None:
         self.future = future
         self.batch: Batch  # set when it is sent
-        self.command = command
+        self.packed = packed
         self.script = script
         self.hops = 0
 
@@ -86,6 +96,8 @@ class Link(asyncio.Protocol):
         self._ahead_us = int((time() - monotonic()) * 1e6)  # Redis's clock minus the monotonic one
         self._slack_us = 0  # by how much the former may be wrong
         self._not_after = b""
+        self.tick_us = 0
+        """Redis's clock when this tick's deadline was made: good enough for what is told in seconds."""
 
     def __repr__(self) -> str:
         state = f"lost: {self._lost}" if self._lost else "open" if self._transport else "connecting"
@@ -108,18 +120,19 @@ class Link(asyncio.Protocol):
     def not_after(self) -> bytes:
         """The deadline for scripts sent in this tick, as an argument. Made once per tick."""
         if not self._not_after:
-            self._not_after = b"%d" % (self.now_us() + self._slack_us + int(TIMEOUT_S * 1e6))
+            self.tick_us = self.now_us()
+            self._not_after = b"%d" % (self.tick_us + self._slack_us + TIMEOUT_US)
         return self._not_after
 
-    def send(self, command: Command, script: Script | None = None) -> asyncio.Future[Any]:
-        """Send a command with this tick's write. The future: see hot.Store. Raises StoreDown if the link is lost."""
+    def send(self, packed: bytes, script: Script | None = None) -> asyncio.Future[Any]:
+        """Send a command, as RESP, with this tick's write. Its future: see hot.Store. Raises StoreDown."""
         if self._lost or len(self._waiting) >= MAX_WAITING:
             raise StoreDown(self._lost or "too many calls wait for Redis")
         future: asyncio.Future[Any] = self._loop.create_future()
-        self.resend(Call(future, command, script))
+        self.resend(Call(future, packed, script))
         return future
 
-    def resend(self, call: Call, *before: Command) -> None:
+    def resend(self, call: Call, *before: bytes) -> None:
         """Send a call that no server has run.
 
         before: commands that must precede it (ASKING); their replies are dropped.
@@ -129,10 +142,10 @@ class Link(asyncio.Protocol):
             return
         if not self._out:
             self._loop.call_soon(self._flush)
-        for command in before:
-            self.resend(Call(_nobody(self._loop), command, None))
+        for packed in before:
+            self.resend(Call(_nobody(self._loop), packed, None))
         call.batch = self._batch
-        self._out.append(hiredis.pack_command(call.command))
+        self._out.append(call.packed)
         self._waiting.append(call)
         if self._timer is None:
             self._timer = self._loop.call_later(TICK_S, self._tick)
@@ -140,7 +153,7 @@ class Link(asyncio.Protocol):
     async def measure_clock(self) -> float:
         """Ask for Redis's time; afterwards `now_us` follows it. Returns the round trip in ms. Raises StoreError."""
         begun = monotonic()
-        seconds, micros = await self.send((b"TIME",))
+        seconds, micros = await self.send(TIME)
         ended = monotonic()
         self._ahead_us = int(seconds) * 1_000_000 + int(micros) - int((begun + ended) / 2 * 1e6)
         self._slack_us = int((ended - begun) / 2 * 1e6)
@@ -206,7 +219,7 @@ class Link(asyncio.Protocol):
         """An error reply: teach a script, follow a redirection (nothing was run in both), or tell the caller."""
         script = call.script
         if script is not None and text.startswith("NOSCRIPT"):
-            call.command = (b"EVAL", script.text, *call.command[2:])
+            call.packed = _with_text(call.packed, script)
             call.script = None
             self.resend(call)
         elif self._on_redirect is None or not self._on_redirect(call, text):
@@ -228,6 +241,17 @@ class Link(asyncio.Protocol):
                 return
             self._is_suspect, pause = True, SECOND_LOOK_S
         self._timer = self._loop.call_later(pause, self._tick)
+
+
+def _with_text(packed: bytes, script: Script) -> bytes:
+    """An EVALSHA call as EVAL, which teaches the server the script."""
+    words = packed.index(b"\r\n") + 2
+    return b"%b$4\r\nEVAL\r\n$%d\r\n%b\r\n%b" % (
+        packed[:words],
+        len(script.text),
+        script.text,
+        packed[words + _SHA_CALL :],
+    )
 
 
 def _fail(call: Call, error: Exception) -> None:

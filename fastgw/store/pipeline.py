@@ -6,17 +6,16 @@ import asyncio
 import contextlib
 import logging
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from fastgw.store.breaker import Breaker, State
 from fastgw.store.errors import ReplyFailed, StoreDown, StoreError
-from fastgw.store.link import Call, Link
+from fastgw.store.link import Call, Link, pack
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from fastgw.store.address import Address
-    from fastgw.store.scripts import Script
 
 CONNECT_TIMEOUT_S: Final = 1.0
 """For finding the server (a Sentinel may be asked), connecting and logging in. No request waits for it."""
@@ -63,12 +62,6 @@ class Pipeline:
     def is_up(self) -> bool:
         """Whether calls can be made."""
         return self._link is not None
-
-    def send(self, command: tuple[Any, ...], script: Script | None = None) -> asyncio.Future[Any]:
-        """See Link.send. Raises StoreDown while there is no connection."""
-        if self._link is None:
-            raise StoreDown(self._reason)
-        return self._link.send(command, script)
 
     async def first_try(self) -> None:
         """Wait until the first connect has succeeded or failed."""
@@ -147,9 +140,10 @@ class Pipeline:
 
     async def _log_in(self, link: Link, address: Address) -> None:
         if address.password or address.username:
-            await link.send((b"AUTH", *filter(None, (address.username,)), address.password or ""))
+            words = ("AUTH", *filter(None, (address.username,)), address.password or "")
+            await link.send(pack(words))
         if address.db:
-            await link.send((b"SELECT", address.db))
+            await link.send(pack(("SELECT", address.db)))
         self.latency_ms = await link.measure_clock()
 
     def _on_lost(self, link: Link, reason: str) -> None:

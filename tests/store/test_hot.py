@@ -144,13 +144,13 @@ async def test_nobody_waits_longer_than_fifty_ms_for_a_frozen_server(valkey) -> 
 @in_loop
 async def test_a_call_that_a_frozen_server_finds_late_does_nothing(valkey) -> None:
     """What the gateway has decided by itself is not counted when the server wakes up."""
-    from fastgw.admission.admit import NO_LOOKUP, SCRIPT
+    from fastgw.admission.call import NO_LOOKUP, SCRIPT
 
     async with opened(valkey.url) as store:
         key = store.keys.ratelimit(b"a")
 
         def call():
-            return store.run(SCRIPT, (key,), 5, 60_000_000, store.not_after(key), *NO_LOOKUP)
+            return store.run(SCRIPT, (key,), store.not_after(key), 5, 60_000_000, *NO_LOOKUP)
 
         assert (await call())[:2] == [1, 1]
         valkey.freeze()

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from fastgw.admission.admit import NO_LIMIT, NO_LOOKUP, SCRIPT
+from fastgw.admission.call import NO_LIMIT, NO_LOOKUP, SCRIPT
 from fastgw.store.errors import StoreDown, StoreError
 from fastgw.store.slots import slot_of
 from tests.pure.loop import in_loop
@@ -16,7 +16,7 @@ WINDOW_US = 60_000_000
 
 
 def admit(store, key):
-    return store.run(SCRIPT, (key,), 1000, WINDOW_US, store.not_after(key), *NO_LOOKUP)
+    return store.run(SCRIPT, (key,), store.not_after(key), 1000, WINDOW_US, *NO_LOOKUP)
 
 
 async def steadily(store, key, seconds: float = 8.0) -> None:

@@ -40,7 +40,7 @@ function M.configure(settings)
   file:close()
   known_script = "*13\r\n" .. bulk("EVALSHA") .. bulk(settings.sha) .. bulk("2")
   whole_script = "*13\r\n" .. bulk("EVAL") .. bulk(script) .. bulk("2")
-  M.tail = bulk(tostring(limit)) .. bulk(tostring(window_us)) .. bulk(FOR_EVER) .. bulk("1")
+  M.tail = bulk(FOR_EVER) .. bulk(tostring(limit)) .. bulk(tostring(window_us)) .. bulk("1")
   M.rest = bulk("") .. bulk("") .. bulk("0")
 end
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from fastgw.cache import coalesce
 from fastgw.cache.coalesce import Flights, Verdict
 from fastgw.cache.local import Copy
 from tests.pure.cache.test_local import entry
@@ -62,15 +61,3 @@ async def test_one_who_leaves_does_not_end_the_flight() -> None:
     leaver.cancel()
     await asyncio.gather(leaver, return_exceptions=True)
     assert not flight.future.cancelled()
-
-
-def test_passes_are_remembered_for_a_while(monkeypatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr(coalesce, "monotonic", lambda: now[0])
-    monkeypatch.setattr(coalesce, "MAX_PASSES", 2)
-    flights = Flights()
-    for name in (b"a", b"b", b"c"):
-        flights.note_pass(name)
-    assert [flights.is_pass(name) for name in (b"a", b"b", b"c")] == [False, True, True]
-    now[0] += coalesce.PASS_S
-    assert not flights.is_pass(b"b")
