@@ -10,7 +10,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fastgw.admission.call import NO_LIMIT, SCRIPT, TOO_LATE, limit_call
+from fastgw.admission.call import SCRIPT, TOO_LATE, Parts, joint_call, limit_call, lookup_call
 from fastgw.admission.fallback import LocalWindows
 from fastgw.admission.refused import Refused
 from fastgw.admission.window import limit_fields, seconds_of
@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 class Ask(Protocol):
     """What the cache wants looked up, and where it takes the reply."""
 
-    keys: tuple[bytes, ...]
-    args: tuple[bytes, ...]
+    parts: Parts
+
+    @property
+    def key(self) -> bytes:
+        """The first of its keys: where it goes in a Cluster."""
 
     def take(self, base: bytes | int, variant: bytes | int, lead: int) -> None:
         """The reply's last three parts: see admission.lua."""
@@ -92,9 +95,7 @@ class Admit:
                     await self.look_up(x, ask)
                 reply = await call
             else:
-                reply = await store.run(
-                    SCRIPT, (window, *ask.keys), not_after, limit.requests_arg, limit.length, *ask.args
-                )
+                reply = await link.send(joint_call(window, not_after, limit.counted, ask.parts), SCRIPT)
             if reply[0] == TOO_LATE:
                 raise StoreDown("Redis ran the call too late")
         except StoreError:
@@ -112,7 +113,7 @@ class Admit:
     async def look_up(self, x: Exchange, ask: Ask) -> bool:
         """The cache's part alone; sets x.found. False: Redis is away."""
         try:
-            reply: list[Any] = await self._store.run(SCRIPT, ask.keys, *NO_LIMIT, *ask.args)
+            reply: list[Any] = await self._store.link_of(ask.key).send(lookup_call(ask.parts), SCRIPT)
         except StoreError:
             return False
         ask.take(reply[3], reply[4], reply[5])

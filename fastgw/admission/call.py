@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from fastgw.store.link import pack
+from fastgw.store.link import bulks
 from fastgw.store.scripts import load
 
 SCRIPT: Final = load("fastgw.admission", "admission.lua")
@@ -20,24 +20,44 @@ _ARGUMENTS: Final = len(NO_LIMIT) + len(NO_LOOKUP)
 _DEADLINE_DIGITS: Final = 16
 """Microseconds since the epoch, until the year 2286."""
 
+MAX_KEYS: Final = 4
 
-def _bulks(*words: bytes) -> bytes:
-    """Words as RESP bulk strings, without the line that counts them."""
-    return pack(words).partition(b"\r\n")[2]
+Parts = tuple[int, bytes, bytes]
+"""What a lookup adds to a call: number of keys, and its keys and arguments as RESP."""
 
-
-_ONE_KEY: Final = b"*%d\r\n%b$%%d\r\n%%b\r\n$%d\r\n%%b\r\n%%b" % (
-    4 + _ARGUMENTS,
-    _bulks(b"EVALSHA", SCRIPT.sha, b"1"),
-    _DEADLINE_DIGITS,
+_HEADS: Final = tuple(
+    b"*%d\r\n%b" % (3 + keys + _ARGUMENTS, bulks(b"EVALSHA", SCRIPT.sha, keys)) for keys in range(MAX_KEYS + 1)
 )
+"""How a call with so many keys begins."""
+
+_ONE_WINDOW: Final = b"%b$%%d\r\n%%b\r\n$%d\r\n%%b\r\n%%b" % (_HEADS[1], _DEADLINE_DIGITS)
+_WINDOW_AND_MORE: Final = b"%%b$%%d\r\n%%b\r\n%%b$%d\r\n%%b\r\n%%b%%b" % _DEADLINE_DIGITS
+_UNLIMITED: Final = bulks(*NO_LIMIT)
+_ALONE: Final = bulks(*NO_LOOKUP)
+
+
+def counted(requests: int, window_us: int) -> bytes:
+    """The arguments of a limit."""
+    return bulks(b"%d" % requests, b"%d" % window_us)
 
 
 def limit_tail(requests: int, window_us: int) -> bytes:
     """What ends a call for a limit alone: all but the window and the deadline."""
-    return _bulks(b"%d" % requests, b"%d" % window_us, *NO_LOOKUP)
+    return counted(requests, window_us) + _ALONE
 
 
 def limit_call(window: bytes, not_after: bytes, tail: bytes) -> bytes:
     """A call for a limit alone. 0.4 us, where packing its 13 words anew takes 1.7."""
-    return _ONE_KEY % (len(window), window, not_after, tail)
+    return _ONE_WINDOW % (len(window), window, not_after, tail)
+
+
+def joint_call(window: bytes, not_after: bytes, limit: bytes, lookup: Parts) -> bytes:
+    """A call for a limit and a lookup. limit: see `counted`."""
+    keys, names, arguments = lookup
+    return _WINDOW_AND_MORE % (_HEADS[keys + 1], len(window), window, names, not_after, limit, arguments)
+
+
+def lookup_call(lookup: Parts) -> bytes:
+    """A call for a lookup alone."""
+    keys, names, arguments = lookup
+    return b"%b%b%b%b" % (_HEADS[keys], names, _UNLIMITED, arguments)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastgw.admission.call import limit_tail
+from fastgw.admission.call import counted, limit_tail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ _MAPPED = "::ffff:"
 class Limit:
     """`requests` in any `window_ms`. What does not depend on the request is made once: arguments and fields."""
 
-    __slots__ = ("fields", "length", "name", "requests", "requests_arg", "suffix", "tail", "window_s", "window_us")
+    __slots__ = ("counted", "fields", "name", "requests", "suffix", "tail", "window_s", "window_us")
 
     def __init__(self, name: str, requests: int, window_ms: int, suffix: str = "") -> None:
         """name: in RateLimit fields. suffix: of the client's name, for a path's own window."""
@@ -37,12 +37,11 @@ class Limit:
         self.window_us = window_ms * 1000
         self.window_s = window_ms / 1e3
         self.suffix = suffix.encode()
-        self.requests_arg = b"%d" % requests
-        self.length = b"%d" % self.window_us
+        self.counted = counted(requests, self.window_us)
         self.tail = limit_tail(requests, self.window_us)
         seconds = max(1, -(-window_ms // 1000))
         self.fields = (
-            (b"x-ratelimit-limit", self.requests_arg),
+            (b"x-ratelimit-limit", b"%d" % requests),
             (b"ratelimit-policy", b'"%b";q=%d;w=%d' % (self.name, requests, seconds)),
         )
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fastgw.cache.coalesce import PASS_S, POLL_S, WAIT_S, Verdict
 from fastgw.cache.fetch import Fetch, match_of
-from fastgw.cache.lookup import BY_REQUEST, BYPASS, MISS, UNCLAIMED
-from fastgw.cache.serve import STALE, entry_answer
+from fastgw.cache.lookup import BY_REQUEST, BYPASS, MISS
+from fastgw.cache.serve import STALE, entry_answer, hit_answer
 from fastgw.cache.status import cache_fields
 from fastgw.errors import GATEWAY_TIMEOUT, GatewayError
 from fastgw.exchange import Exchange
@@ -86,7 +86,7 @@ class AnswerFromCache:
         now_ms = self._shelf.now_ms()
         if copy.entry.is_fresh(now_ms, wanted):
             self.hits += 1
-            return entry_answer(x, copy, now_ms)
+            return hit_answer(copy, now_ms) if ask.is_plain else entry_answer(x, copy, now_ms)
         if copy.entry.may_be_stale(now_ms, wanted):
             self.stale += 1
             self._renew(x, ask, copy)
@@ -94,7 +94,7 @@ class AnswerFromCache:
         x.cache_fields = EXPIRED
         if wanted.only_if_cached:
             return _not_cached(x)
-        return self._revalidate(x, ask, copy) if ask.holder else None
+        return self._revalidate(x, ask, copy) if self._lookup.enlist(x, ask) else None
 
     async def _again(self, x: Exchange, ask: Ask) -> Answer | None:
         """The base held a marker that was new to this process: look the variant up."""
@@ -110,8 +110,8 @@ class AnswerFromCache:
         x.cache_fields = MISS
         if ask.wishes.only_if_cached:
             return _not_cached(x)
-        if not ask.holder:
-            return None  # for this request alone, or known not to be storable
+        if not self._lookup.enlist(x, ask):
+            return None  # what comes is for this request alone
         if self._shelf.flights.get(ask.flight_name) is None and ask.lead == 1:
             self._lead(x, ask, None)
             return None
@@ -126,7 +126,7 @@ class AnswerFromCache:
 
     async def _revalidate(self, x: Exchange, ask: Ask, stale: Copy) -> Answer | None:
         """A stale entry: claim its renewal, which the script did not try, as an entry was there."""
-        ask.args = UNCLAIMED
+        ask.is_claim = False  # what came says nothing of the lease
         return await self._wait(x, ask, stale)
 
     async def _wait(self, x: Exchange, ask: Ask, stale: Copy | None) -> Answer | None:
@@ -187,7 +187,7 @@ class AnswerFromCache:
     def _renew(self, x: Exchange, ask: Ask, copy: Copy) -> None:
         """Fetch in the background, unless somebody does."""
         busy = self._shelf.flights.get(ask.flight_name) is not None
-        if busy or not ask.holder or len(self._renewals) >= MAX_RENEWALS:
+        if busy or not self._lookup.enlist(x, ask) or len(self._renewals) >= MAX_RENEWALS:
             return
         task = asyncio.get_running_loop().create_task(self._renewal(_silent(x), ask, copy))
         self._renewals.add(task)

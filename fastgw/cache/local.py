@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from fastgw.cache.entry import Entry
     from fastgw.protocol.fields import Fields
 
+    Parts = tuple[int, bytes, bytes]
+
 MAX_BYTES: Final = 32 * 1024 * 1024
 """Bodies and fields held per process. A worker is to stay under 120 MB (spec 11), of which an idle one takes 50."""
 
@@ -25,7 +27,7 @@ _SERVER: Final = (b"server", b"fastgw")
 class Copy:
     """An entry with what its hits need again and again."""
 
-    __slots__ = ("cost", "entry", "fields", "stamp")
+    __slots__ = ("age_s", "call", "call_of", "cost", "entry", "fields", "rendered", "stamp")
 
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
@@ -34,6 +36,10 @@ class Copy:
         self.fields: Fields = [*entry.fields, (b"content-length", b"%d" % len(entry.body)), _VIA]
         if not any(name == b"server" for name, _ in entry.fields):
             self.fields.append(_SERVER)
+        self.call: Parts | None = None  # its lookup, packed, as long as the base holds
+        self.call_of: object = None  # this marker, or None
+        self.age_s = -1  # of
+        self.rendered: Fields = []  # the fields of a plain hit: made once a second, not once a hit (1 us)
 
 
 class LocalCopies:

@@ -17,6 +17,7 @@ from fastgw.cache.entry import Entry, Marker, decode, stamp
 from fastgw.cache.key import base_name, identity_scope, is_never_cached, variant_name
 from fastgw.cache.policy import NO_WISHES, Wishes, wishes
 from fastgw.cache.status import cache_fields
+from fastgw.store.link import bulks
 
 if TYPE_CHECKING:
     from fastgw.cache.local import Copy, LocalCopies
@@ -40,8 +41,10 @@ BY_REQUEST: Final = cache_fields(b"BYPASS", fwd=b"request")
 FOR_BACKEND: Final = frozenset({b"range", b"if-range", b"if-match", b"if-unmodified-since"})
 """Request fields that only the backend can answer."""
 
-UNCLAIMED: Final = (b"0",)
-"""In place of an ask's arguments: its reply says nothing of the lease."""
+Parts = tuple[int, bytes, bytes]
+"""Of a call of admission.lua: number of keys, keys and arguments as RESP."""
+
+NO_PARTS: Final = (0, b"", b"")
 
 CACHEABLE_METHODS: Final = frozenset({b"GET", b"HEAD"})
 
@@ -83,15 +86,17 @@ class Ask:
     """A lookup: what is asked for one request, and after `take`, what there is."""
 
     __slots__ = (
-        "args",
         "base_reply",
         "copy",
         "holder",
-        "keys",
+        "is_claim",
+        "is_forced",
+        "is_plain",
         "lead",
         "marker",
         "name",
         "names",
+        "parts",
         "scope",
         "variant_reply",
         "wishes",
@@ -106,8 +111,10 @@ class Ask:
         self.name = names.base  # of the entry that was looked for: the base's, or a variant's
         self.copy: Copy | None = None  # before `take` what the process holds, after it what is there
         self.lead = 0
-        self.keys: tuple[bytes, ...] = ()
-        self.args: tuple[bytes, ...] = ()
+        self.is_plain = False  # has no field that the cache must look at, but for one credential
+        self.parts: Parts = NO_PARTS
+        self.is_claim = False  # it asks for the lease too
+        self.is_forced = False  # though the entry is there
         self.base_reply: bytes | int = 0
         self.variant_reply: bytes | int = 0
 
@@ -115,7 +122,12 @@ class Ask:
     def was_claimed(self) -> bool:
         """Whether the script tried to claim the lease: it does so for what is missing, or if it is told to."""
         missing = self.base_reply == 0 or (self.marker is not None and self.base_reply == 1 and self.variant_reply == 0)
-        return self.args is not UNCLAIMED and (missing or self.args[-1] == b"1")
+        return self.is_claim and (missing or self.is_forced)
+
+    @property
+    def key(self) -> bytes:
+        """The first of its keys."""
+        return self.names.key
 
     @property
     def flight_name(self) -> bytes:
@@ -163,20 +175,28 @@ class Lookup:
             x.cache_fields = MISS
             return None
         noted = x.noted
-        if not noted:
-            ask = Ask(names, b"", NO_WISHES)
-        elif x.credential and len(noted) == 1:
+        if not noted or (x.credential and len(noted) == 1):
             ask = Ask(names, x.credential, NO_WISHES)
+            ask.is_plain = True
         else:
             if any(name in FOR_BACKEND for name, _ in noted):
                 x.cache_fields = BY_REQUEST
                 return None
             ask = Ask(names, identity_scope(noted), wishes(noted))
-        if _may_lead(x, ask.wishes):
-            self._fetches += 1
-            ask.holder = b"%b.%x" % (self._holder, self._fetches)
         self.aim(x, ask)
         return ask
+
+    def enlist(self, x: Exchange, ask: Ask) -> bool:
+        """Whether this request, if it finds nothing, fetches for others too; then it has a holder's name."""
+        wanted = ask.wishes
+        if not ask.holder:
+            if x.method != b"GET" or (not ask.is_plain and has_precondition(x.noted)):
+                return False
+            if wanted is not NO_WISHES and (wanted.no_store or wanted.no_cache or wanted.only_if_cached):
+                return False
+            self._fetches += 1
+            ask.holder = b"%b.%x" % (self._holder, self._fetches)
+        return True
 
     def names_of(self, x: Exchange) -> Names:
         """The names of a request's URI, remembered."""
@@ -190,21 +210,38 @@ class Lookup:
         return names
 
     def aim(self, x: Exchange, ask: Ask, *, anyway: bool = False) -> None:
-        """Set the ask's keys and arguments by what the process knows. anyway: claim the lease though it is there."""
+        """Make the call by what the process knows. anyway: claim the lease though the entry is there.
+
+        Whoever holds a copy expects it to be good, and claims nothing: that call is made once for each copy.
+        """
         names = ask.names
         marker = ask.marker = names.marker
-        if marker is None:
-            ask.name = names.base
-            copy = ask.copy = self._local.get(names.base)
-            keys: tuple[bytes, ...] = (names.key,)
-            known = (b"1", copy.stamp if copy is not None else b"", b"")
+        ask.name = names.base if marker is None else names.variant(marker, x.headers, ask.scope)
+        copy = ask.copy = self._local.get(ask.name)
+        ask.is_claim = (copy is None or anyway) and self.enlist(x, ask)
+        ask.is_forced = anyway
+        if ask.is_claim:
+            ask.parts = self._parts(ask, anyway=anyway)
+        elif copy is not None and copy.call is not None and copy.call_of is marker:
+            ask.parts = copy.call
         else:
-            ask.name = names.variant(marker, x.headers, ask.scope)
-            copy = ask.copy = self._local.get(ask.name)
-            keys = (names.key, self._keys.cache(ask.name))
-            known = (b"2", stamp(marker.version), copy.stamp if copy is not None else b"")
-        ask.keys = (*keys, ask.lease) if ask.holder else keys
-        ask.args = (*known, ask.holder, LEASE_US, b"1" if anyway else b"0")
+            ask.parts = self._parts(ask, anyway=False)
+            if copy is not None:
+                copy.call, copy.call_of = ask.parts, marker
+
+    def _parts(self, ask: Ask, *, anyway: bool) -> Parts:
+        """The keys and arguments of a lookup: see admission.lua."""
+        copy, marker = ask.copy, ask.marker
+        held = copy.stamp if copy is not None else b""
+        keys: tuple[bytes, ...] = (ask.names.key,)
+        known = (b"1", held, b"")
+        if marker is not None:
+            keys = (ask.names.key, self._keys.cache(ask.name))
+            known = (b"2", stamp(marker.version), held)
+        holder = b""
+        if ask.is_claim:
+            keys, holder = (*keys, ask.lease), ask.holder
+        return len(keys), bulks(*keys), bulks(*known, holder, LEASE_US, b"1" if anyway else b"0")
 
     def read(self, ask: Ask) -> bool:
         """What the reply says is there goes to ask.copy. False: a marker came that was new; `aim` and ask again."""
@@ -233,10 +270,3 @@ class Lookup:
         if ask.copy is not None and ask.marker is None and ask.scope and not ask.copy.entry.is_shared:
             ask.copy = None  # stored for those without credentials: not for this one
         return True
-
-
-def _may_lead(x: Exchange, wanted: Wishes) -> bool:
-    """Whether this request, if it finds nothing, fetches for others too."""
-    if x.method != b"GET" or (x.noted and has_precondition(x.noted)):
-        return False
-    return wanted is NO_WISHES or not (wanted.no_store or wanted.no_cache or wanted.only_if_cached)

@@ -23,6 +23,17 @@ NOT_IN_304: Final = frozenset({b"content-length", b"content-type", b"content-enc
 """A 304 has no representation to describe (RFC 9110 15.4.5)."""
 
 
+def hit_answer(copy: Copy, now_ms: int) -> Answer:
+    """The answer to a plain request with a fresh entry, X-Gateway-Cache and Cache-Status among its fields."""
+    entry = copy.entry
+    age_s = entry.age_ms_at(now_ms) // 1000
+    if copy.age_s != age_s:
+        copy.age_s = age_s
+        ttl_s = entry.ttl_ms // 1000 - age_s
+        copy.rendered = [*copy.fields, (b"age", b"%d" % age_s), *cache_fields(b"HIT", ttl_s=ttl_s)]
+    return Answer(entry.status, entry.body, copy.rendered, End.CACHED)
+
+
 def entry_answer(
     x: Exchange, copy: Copy, now_ms: int, how: tuple[bytes, bytes] = HIT, *, collapsed: bool = False
 ) -> Answer:

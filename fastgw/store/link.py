@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-
 from math import inf
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -41,8 +40,14 @@ SECOND_LOOK_S: Final = 0.001
 
 Word = bytes | str | int
 
-pack: Final["Callable[[tuple[Word, ...]], bytes]"] = hiredis.pack_command  # type: ignore[assignment]  # stub: one word
+pack: Final[Callable[[tuple[Word, ...]], bytes]] = hiredis.pack_command  # type: ignore[assignment]  # stub: one word
 """A command as RESP."""
+
+
+def bulks(*words: Word) -> bytes:
+    """Words as RESP bulk strings, without the line that counts them: a part of a command."""
+    return pack(words).partition(b"\r\n")[2]
+
 
 TIME: Final = b"*1\r\n$4\r\nTIME\r\n"
 

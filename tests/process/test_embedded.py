@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 from redis import Redis
+from redis.exceptions import NoPermissionError
 
 from fastgw.store.embedded import MAX_SOCKET_PATH, EmbeddedValkey, EmbeddedValkeyError
 from fastgw.store.ping import StoreUnreachable, describe, ping
@@ -61,6 +62,34 @@ def test_it_answers_at_its_url(valkey: EmbeddedValkey) -> None:
         assert redis.set("gateway:x", "1")
         assert redis.get("gateway:x") == "1"
     assert psutil.Process(valkey.pid).name() == "valkey-server"
+
+
+def test_the_gateway_has_a_user_of_its_own(valkey: EmbeddedValkey) -> None:
+    """With the rules of deploy/redis/fastgw.acl, at a URL that redis-py and our own reader take."""
+    with Redis.from_url(valkey.gateway_url, decode_responses=True, protocol=2) as gateway:
+        assert gateway.set("gateway:x", "1")
+        for forbidden in ("KEYS *", "FLUSHALL", "SET worker:1:status x", "CONFIG GET dir"):
+            with pytest.raises(NoPermissionError):
+                gateway.execute_command(*forbidden.split())
+    assert asyncio.run(ping(valkey.gateway_url, None, 2.0)) > 0
+    with Redis.from_url(valkey.url, decode_responses=True) as admin:
+        assert admin.acl_whoami() == "default"
+        (line,) = [line for line in admin.acl_list() if line.startswith("user fastgw ")]
+        assert " nopass " in line
+        assert "~gateway:*" in line
+
+
+def test_the_gateways_user_may_write_under_the_prefix_that_is_set() -> None:
+    with EmbeddedValkey(key_prefix="eu1:") as server, Redis.from_url(server.gateway_url, protocol=2) as gateway:
+        assert gateway.set("eu1:x", "1")
+        with pytest.raises(NoPermissionError):
+            gateway.set("gateway:x", "1")
+
+
+def test_no_secret_stands_on_the_command_line(valkey: EmbeddedValkey) -> None:
+    """Others see it in `ps`; the users stand in a file that they can't read."""
+    assert "fastgw on" not in " ".join(psutil.Process(valkey.pid).cmdline())
+    assert (valkey.directory / "users.acl").exists()
 
 
 def test_nobody_else_can_reach_it(valkey: EmbeddedValkey) -> None:

@@ -9,7 +9,7 @@ import pytest
 from fastgw.admission.call import NO_LIMIT, NO_LOOKUP, SCRIPT
 from fastgw.store.errors import StoreDown, StoreError
 from fastgw.store.slots import slot_of
-from tests.pure.loop import in_loop
+from tests.pure.loop import in_loop, in_loop_for
 from tests.store.test_hot import comes_back, goes_down, opened
 
 WINDOW_US = 60_000_000
@@ -19,7 +19,7 @@ def admit(store, key):
     return store.run(SCRIPT, (key,), store.not_after(key), 1000, WINDOW_US, *NO_LOOKUP)
 
 
-async def steadily(store, key, seconds: float = 8.0) -> None:
+async def steadily(store, key, seconds: float = 20.0) -> None:
     """Until calls are admitted again."""
     async with asyncio.timeout(seconds):
         while True:
@@ -31,7 +31,7 @@ async def steadily(store, key, seconds: float = 8.0) -> None:
 
 
 @pytest.mark.slow
-@in_loop
+@in_loop_for(40)
 async def test_a_failover_is_followed(sentinels) -> None:
     async with opened(sentinels.url) as store:
         key = store.keys.ratelimit(b"a")
@@ -46,7 +46,7 @@ async def test_a_failover_is_followed(sentinels) -> None:
 
 
 @pytest.mark.slow
-@in_loop
+@in_loop_for(40)
 async def test_a_dead_master_is_replaced(sentinels) -> None:
     async with opened(sentinels.url) as store:
         key = store.keys.ratelimit(b"a")

@@ -131,6 +131,7 @@ class Valkey:
         for option, value in self._changed.items():
             self.admin.config_set(option, value)
         self._changed.clear()
+        self.admin.execute_command("ACL LOG", "RESET")
         self.flush()
 
     def monitor(self) -> Monitor:
@@ -186,6 +187,17 @@ def answers(port: int) -> bool:
             return client.recv(16).startswith(b"+PONG")
     except OSError:
         return False
+
+
+class Configured(Valkey):
+    """One server that begins with a configuration file, and with no users but those of the file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def _command(self) -> list[str]:
+        return [str(self._path), "--save", ""]
 
 
 class Sentinel(Valkey):

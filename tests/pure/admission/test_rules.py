@@ -59,5 +59,5 @@ def test_another_spelling_does_not_escape_the_rule() -> None:
 def test_what_a_limit_says_of_itself() -> None:
     limit = Rules(100, 1500, by_identity=False).limit_of(asked())[0]
     assert limit.fields == ((b"x-ratelimit-limit", b"100"), (b"ratelimit-policy", b'"default";q=100;w=2'))
-    assert (limit.requests_arg, limit.length, limit.window_s) == (b"100", b"1500000", 1.5)
+    assert (limit.counted, limit.window_s) == (b"$3\r\n100\r\n$7\r\n1500000\r\n", 1.5)
     assert repr(limit) == "<Limit default 100/1500ms>"
