@@ -93,7 +93,8 @@ class Gateway:
                 if not isinstance(answer, Answer):
                     answer = await answer
                 if answer is not None:
-                    x.must_close = x.must_close or x.body_length != 0  # its body is not read
+                    if x.body_length and x.http_version != "2":
+                        x.must_close = True  # its body is not read
                     return answer
         return None
 

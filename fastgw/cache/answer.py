@@ -15,10 +15,10 @@ from enum import Enum
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from fastgw.cache.coalesce import PASS_S, POLL_S, WAIT_S, Verdict
+from fastgw.cache.coalesce import POLL_S, WAIT_S, Verdict
 from fastgw.cache.fetch import Fetch, match_of
 from fastgw.cache.lookup import BY_REQUEST, BYPASS, MISS
-from fastgw.cache.serve import STALE, entry_answer, hit_answer
+from fastgw.cache.serve import STALE, STALE_ON_ERROR, entry_answer, hit_answer
 from fastgw.cache.status import cache_fields
 from fastgw.errors import GATEWAY_TIMEOUT, GatewayError
 from fastgw.exchange import Exchange
@@ -138,11 +138,13 @@ class AnswerFromCache:
                 outcome = await flight.wait(deadline - monotonic())
                 if outcome is Verdict.PASS:
                     break
+                if outcome is Verdict.FAILED and stale is not None:
+                    return entry_answer(x, stale, self._shelf.now_ms(), STALE_ON_ERROR)
                 if not isinstance(outcome, Verdict) and _is_for(x, ask, flight.match):
                     self.hits += 1
                     return entry_answer(x, outcome, self._shelf.now_ms(), collapsed=True)
             elif ask.lead == NOBODY_WAITS:
-                ask.names.pass_until = monotonic() + PASS_S
+                ask.names.note_pass(ask.scope)
                 break
             elif ask.was_claimed:
                 await asyncio.sleep(POLL_S[min(looks, len(POLL_S) - 1)])

@@ -4,11 +4,12 @@ In the process, a `Flight` is what the others wait for. Across processes a lease
 (admission.lua claims it in the round trip that found the entry missing); the others look again until the entry is
 there, or the lease is free, or it carries the mark `!`: what came is not storable, nobody need wait.
 
-A flight ends in one of three ways:
+A flight ends in one of four ways:
 
     an entry    those who wait are answered with it, if it is for them (same Vary values; the identity is in the key)
     PASS        it may not be stored: each of them goes to the backend by itself, all at once
     RETRY       whoever fetched has failed or left: one of them takes its place
+    FAILED      the backend failed, and a stale entry may stand in for it: for all who wait
 
 What turned out not to be storable is remembered for PASS_S seconds, in which nobody waits for anybody (the "hit for
 miss" of Varnish). Nobody waits for longer than WAIT_S.
@@ -49,6 +50,7 @@ class Verdict(Enum):
 
     PASS = "pass"  # noqa: S105 - no password
     RETRY = "retry"
+    FAILED = "failed"
 
 
 class Flight:

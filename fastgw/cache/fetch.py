@@ -9,10 +9,10 @@ broken     in any case at the end: whoever still waits tries for itself
 
 from __future__ import annotations
 
-from time import monotonic, time
+from time import time
 from typing import TYPE_CHECKING, Final
 
-from fastgw.cache.coalesce import PASS_S, Flight, Flights, Verdict
+from fastgw.cache.coalesce import Flight, Flights, Verdict
 from fastgw.cache.entry import make_entry, new_version, updated_fields
 from fastgw.cache.key import is_job_status, variant_name
 from fastgw.cache.policy import invalidates, is_finished_job, lifetime
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from fastgw.protocol.fields import Fields
     from fastgw.respond import Answer
     from fastgw.store.hot import Store
-
-SERVER_ERROR: Final = 500
 
 RESCUED: Final = frozenset({500, 502, 503, 504})
 """The errors for which stale-if-error speaks (RFC 5861 4)."""
@@ -78,6 +76,10 @@ class Invalidation:
     def rescue(self, _x: Exchange) -> Answer | None:
         """There is nothing to answer with."""
         return None
+
+    def without_storing(self) -> Invalidation:
+        """Nothing is stored."""
+        return self
 
     def broken(self) -> None:
         """Nobody waits."""
@@ -151,8 +153,12 @@ class Fetch:
         stale = self._stale
         if stale is None or not stale.entry.may_be_stale_on_error(self._shelf.now_ms()):
             return None
-        self._land(Verdict.RETRY)
+        self._land(Verdict.FAILED)
         return entry_answer(x, stale, self._shelf.now_ms(), STALE_ON_ERROR)
+
+    def without_storing(self) -> None:
+        """The request has a body after all (HTTP/2 tells late): its response is for nobody else."""
+        self._land(Verdict.RETRY)
 
     def broken(self) -> None:
         """The end, whatever happened; nothing to do if `end` was reached."""
@@ -172,11 +178,13 @@ class Fetch:
         self._pieces = []
         flights, name = self._shelf.flights, self._ask.flight_name
         if self._flight is not None:
-            if self._status < SERVER_ERROR:  # an error may be over with the next request
-                self._ask.names.pass_until = monotonic() + PASS_S
+            # an error may be over with the next request, and be this one's alone
+            is_usual = 200 <= self._status < 300
+            if is_usual:
+                self._ask.names.note_pass(self._ask.scope)
             flights.end(name, self._flight, Verdict.PASS)
             self._flight = None
-            self._shelf.keep.release(self._ask, mark=True)
+            self._shelf.keep.release(self._ask, mark=is_usual)
 
     def _land(self, verdict: Verdict) -> None:
         if self._flight is not None:

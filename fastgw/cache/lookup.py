@@ -11,12 +11,13 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from fastgw.cache.coalesce import LEASE_S
+from fastgw.cache.coalesce import LEASE_S, PASS_S
 from fastgw.cache.conditional import has_precondition
 from fastgw.cache.entry import Entry, Marker, decode, stamp
 from fastgw.cache.key import base_name, identity_scope, is_never_cached, variant_name
 from fastgw.cache.policy import NO_WISHES, Wishes, wishes
 from fastgw.cache.status import cache_fields
+from fastgw.protocol.fields import first
 from fastgw.store.link import bulks
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ CACHEABLE_METHODS: Final = frozenset({b"GET", b"HEAD"})
 class Names:
     """The names that belong to one URI, and what this process knows of it."""
 
-    __slots__ = ("base", "is_never", "key", "lease", "marker", "pass_until", "variants")
+    __slots__ = ("base", "is_never", "key", "lease", "marker", "passes", "variants")
 
     def __init__(self, base: bytes, keys: Keys, *, is_never: bool) -> None:
         """is_never: nothing of it is ever cached."""
@@ -61,13 +62,19 @@ class Names:
         self.lease = keys.cache_lease(base)
         self.is_never = is_never
         self.marker: Marker | None = None
-        self.pass_until = 0.0  # monotonic seconds until which it is taken for not storable
+        self.passes: dict[bytes, float] = {}  # scope -> monotonic seconds until which it is taken for not storable
         self.variants: dict[bytes, bytes] = {}  # scope -> name, while the marker tells variants by identity alone
 
     def use(self, marker: Marker | None) -> None:
         """The marker that stands there from now on; None: an entry, or nothing."""
         self.marker = marker
         self.variants = {}
+
+    def note_pass(self, scope: bytes) -> None:
+        """What came for this scope was not storable. Others' may be: whoever sends nonsense stops no cache."""
+        if len(self.passes) >= MAX_VARIANTS:
+            self.passes.clear()
+        self.passes[scope] = monotonic() + PASS_S
 
     def variant(self, marker: Marker, headers: Fields, scope: bytes) -> bytes:
         """The name of the variant for a request. Remembered where the scope alone decides: hashing takes 1.4 us."""
@@ -164,25 +171,27 @@ class Lookup:
 
         What was not storable a moment ago is not looked up either: it is the usual GET, and costs 0.4 us here.
         """
-        names = self._names.get((x.host, x.target)) or self.names_of(x)
+        names = self.names_of(x)
         if names.is_never or "method" not in x.scope:  # a WebSocket has none
             x.cache_fields = BYPASS
             return None
         if x.method not in CACHEABLE_METHODS:
             x.cache_fields, x.fetch = BY_METHOD, self.on_change
             return None
-        if names.pass_until and names.pass_until > monotonic():
+        noted = x.noted
+        is_plain = not noted or (x.credential and len(noted) == 1)
+        if not is_plain and any(name in FOR_BACKEND for name, _ in noted):
+            x.cache_fields = BY_REQUEST
+            return None
+        if x.body_length and (x.body_length > 0 or x.http_version != "2"):
+            x.cache_fields = BY_REQUEST  # the backend may look at the body, which no name holds
+            return None
+        scope = x.credential if is_plain else identity_scope(noted)
+        if names.passes and names.passes.get(scope, 0.0) > monotonic():
             x.cache_fields = MISS
             return None
-        noted = x.noted
-        if not noted or (x.credential and len(noted) == 1):
-            ask = Ask(names, x.credential, NO_WISHES)
-            ask.is_plain = True
-        else:
-            if any(name in FOR_BACKEND for name, _ in noted):
-                x.cache_fields = BY_REQUEST
-                return None
-            ask = Ask(names, identity_scope(noted), wishes(noted))
+        ask = Ask(names, scope, NO_WISHES if is_plain else wishes(noted))
+        ask.is_plain = bool(is_plain)
         self.aim(x, ask)
         return ask
 
@@ -200,13 +209,14 @@ class Lookup:
 
     def names_of(self, x: Exchange) -> Names:
         """The names of a request's URI, remembered."""
-        names = self._names.get((x.host, x.target))
+        host = x.host if len(x.special) == 1 else _told_host(x)
+        names = self._names.get((host, x.target))
         if names is None:
             if len(self._names) >= MAX_NAMES:
                 self._names.clear()
             is_never = x.raw_path in self.own or is_never_cached(x.raw_path)
-            names = Names(base_name(x.host, x.raw_path, x.target), self._keys, is_never=is_never)
-            self._names[x.host, x.target] = names
+            names = Names(base_name(host, x.raw_path, x.target), self._keys, is_never=is_never)
+            self._names[host, x.target] = names
         return names
 
     def aim(self, x: Exchange, ask: Ask, *, anyway: bool = False) -> None:
@@ -270,3 +280,15 @@ class Lookup:
         if ask.copy is not None and ask.marker is None and ask.scope and not ask.copy.entry.is_shared:
             ask.copy = None  # stored for those without credentials: not for this one
         return True
+
+
+def _told_host(x: Exchange) -> bytes:
+    """The host that the backend is told, which may stand in its response: with the scheme, if a trusted proxy says it.
+
+    Without these two in the name, one client's X-Forwarded-Host would be in another's response.
+    """
+    if not x.is_peer_trusted:
+        return x.host
+    host = first(x.special, b"x-forwarded-host") or x.host
+    proto = first(x.special, b"x-forwarded-proto")
+    return host if proto is None else proto + b"://" + host

@@ -112,7 +112,9 @@ class Demo:
                 redis_url, store = await self._start_store(stack)
                 await self._start_server(stack)
                 await self._start_workers(stack, store)
-                await self._start_gateway(stack, store)
+                # The gateway is the ACL user that it is everywhere else; the workers are the platform's.
+                for_gateway = {**store, "REDIS_URL": self._valkey.gateway_url} if self._valkey else store
+                await self._start_gateway(stack, for_gateway)
                 self._show.addresses(self._ports.gateway_url, self._ports.backend_url, describe(redis_url))
                 while True:
                     await self._wait(_WATCH_EVERY_S)
@@ -138,7 +140,7 @@ class Demo:
                     raise DemoError(f"Redis: {error}. Leave REDIS_URL empty for an embedded Valkey.") from error
                 ready(f"{describe(settings.redis_url)}, the one of REDIS_URL")
                 return settings.redis_url, {}
-            valkey = EmbeddedValkey(stop_timeout_s=VALKEY_STOP_S)
+            valkey = EmbeddedValkey(stop_timeout_s=VALKEY_STOP_S, key_prefix=settings.redis_key_prefix)
             try:
                 valkey.start()
             except EmbeddedValkeyError as error:

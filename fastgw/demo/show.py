@@ -1,5 +1,7 @@
 """What the demo shows: steps as they come up (stderr), then addresses and the guide's curl lines (stdout)."""
 
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -58,10 +60,18 @@ class Show:
             f'  curl -H "X-Worker-Token: {DEMO_TOKEN}" {gateway}/api/v1/jobs',
             "[bold]Step 4: verify worker status[/]",
             f"  curl {gateway}/api/v1/workers",
-            "[bold]Beyond the guide: a job, and what happens to jobs as it happens[/]",
+            f"  {escape(_command())} workers --url {gateway}",
+            "[bold]Beyond the guide: what the cache and the rate limit say[/] (ask twice: MISS, then HIT)",
+            f"  curl -sD- -o/dev/null {gateway}/regions | grep -i -e x-gateway-cache -e x-ratelimit",
+            "[bold]A job, and what happens to jobs as it happens[/]",
             f"  curl -H 'Content-Type: application/json' -d '{_JOB}' {gateway}/api/v1/jobs/sync",
             f"  curl -N {gateway}/api/v1/events",
             "",
             "Ctrl-C ends all of it.",
         ]
         self._output.print("\n".join(lines))
+
+
+def _command() -> str:
+    """How fastgw is called from this shell: by its name, or by the Python that runs it."""
+    return "fastgw" if shutil.which("fastgw") else f"{sys.executable} -m fastgw"

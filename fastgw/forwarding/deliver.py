@@ -75,6 +75,8 @@ class Deliver:
                 upload = Upload(x, self._limits.max_body_bytes)
                 self._watch.add(x)
                 await upload.begin()
+                if x.fetch is not None and (upload.first or not upload.is_whole):
+                    x.fetch = x.fetch.without_storing()  # the response may be to the body, which no name holds
             while True:
                 backend = self._choose(x, tried)
                 x.attempts += 1

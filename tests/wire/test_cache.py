@@ -195,6 +195,31 @@ def test_stale_if_error_hides_a_failing_backend(cached, origin) -> None:
     assert get(cached, one).status == 404
 
 
+def test_all_who_wait_for_a_failing_backend_get_the_stale_entry(cached, origin, asked) -> None:
+    one = target("/a", "cache-control: max-age=0, stale-if-error=60", sleep=0.3)
+    get(cached, one)
+    request(origin.port, "/_set?status=503")
+    with ThreadPoolExecutor(8) as pool:
+        responses = list(pool.map(lambda _: get(cached, one), range(8)))
+    request(origin.port, "/_set?status=0")
+    assert {(r.status, state(r)) for r in responses} == {(200, "STALE")}
+
+
+def test_a_get_with_a_body_is_neither_stored_nor_answered_from_the_cache(cached, asked) -> None:
+    path = f"/a?{FRESH}"
+    assert state(request(cached.port, path, "GET", b"{}")) == "BYPASS"
+    assert state(get(cached, path)) == "MISS"
+    assert state(request(cached.port, path, "GET", b"{}")) == "BYPASS"
+    assert asked("/a") == 3
+
+
+def test_nonsense_of_one_client_does_not_stop_the_cache_for_others(cached, origin) -> None:
+    request(origin.port, "/_set?status=401")
+    assert [get(cached, "/stats").status for _ in range(2)] == [401, 401]
+    request(origin.port, "/_set?status=0")
+    assert [state(get(cached, "/stats")) for _ in range(2)] == ["MISS", "HIT"]
+
+
 # -- what the client asks -----------------------------------------------------------------------------
 
 

@@ -57,6 +57,23 @@ def test_paths_of_other_steps_are_left_alone(lookup) -> None:
     assert x.cache_fields == BYPASS
 
 
+def test_a_get_with_a_body_is_the_backends(lookup) -> None:
+    x = asked((b"content-length", b"2"))
+    assert lookup(x) is None
+    assert x.cache_fields == BY_REQUEST
+
+
+def test_what_a_trusted_proxy_says_of_host_and_scheme_is_in_the_name(lookup) -> None:
+    def base(trusted: bool, *fields: tuple[bytes, bytes]) -> bytes:
+        x = asked(*fields)
+        x.is_peer_trusted = trusted
+        return lookup.names_of(x).base
+
+    stated = ((b"x-forwarded-host", b"evil"), (b"x-forwarded-proto", b"https"))
+    assert base(False, *stated) == base(False)
+    assert len({base(True), base(True, stated[0]), base(True, stated[1]), base(True, *stated)}) == 4
+
+
 def test_a_websocket_is_left_alone(lookup) -> None:
     x = asked()
     del x.scope["method"]
@@ -65,10 +82,11 @@ def test_a_websocket_is_left_alone(lookup) -> None:
 
 def test_what_was_not_storable_is_not_looked_up_for_a_while(lookup) -> None:
     x = asked()
-    lookup.names_of(x).pass_until = monotonic() + 60
+    lookup.names_of(x).note_pass(b"")
     assert lookup(x) is None
     assert x.cache_fields == MISS
-    lookup.names_of(x).pass_until = monotonic() - 1
+    assert lookup(asked((b"x-api-key", b"k"))) is not None, "another identity's response may be storable"
+    lookup.names_of(x).passes[b""] = monotonic() - 1
     assert lookup(asked()) is not None
 
 
