@@ -108,6 +108,7 @@ class House:
         self._start("backend checks", self._checks.run, settings.router_health_check_interval / 1e3)
         self._start("live settings", self._live.refresh, REFRESH_S)
         self._start("worker list", self._registry.refresh, SCAN_EVERY_S)
+        self._start("lost leases", self._cupboard.give_back, 0.5)
         self._start("cache sweep", self._cupboard.sweep, self._cupboard.sweep_every_s)
         if self._authenticate is not None:
             self._start("token hashes", self._authenticate.refresh, HASHES_EVERY_S)

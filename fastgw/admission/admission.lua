@@ -44,10 +44,12 @@ end
 
 local function claim(lease, holder, lease_us)
   local now = now_us()
+  if now > tonumber(ARGV[1]) then return 0 end -- who asked has gone on without it
   redis.call('ZREMRANGEBYSCORE', lease, '-inf', now)
-  local held = redis.call('ZRANGE', lease, 0, 0)[1]
-  if held == '!' then return 2 end
-  if held and held ~= holder then return 0 end
+  for _, held in ipairs(redis.call('ZRANGE', lease, 0, -1)) do
+    if held == '!' then return 2 end
+    if held ~= '#' and held ~= holder then return 0 end
+  end
   redis.call('ZADD', lease, now + lease_us, holder)
   redis.call('PEXPIRE', lease, math.ceil(lease_us / 1000))
   return 1

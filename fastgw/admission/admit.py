@@ -38,6 +38,9 @@ class Ask(Protocol):
     def take(self, base: bytes | int, variant: bytes | int, lead: int) -> None:
         """The reply's last three parts: see admission.lua."""
 
+    def lost(self) -> None:
+        """There is no reply, and Redis may have run the call all the same."""
+
 
 class Admit:
     """Counts requests and looks cached responses up."""
@@ -68,7 +71,7 @@ class Admit:
         """Whether there are limits."""
         return self._rules is not None
 
-    async def __call__(self, x: Exchange) -> Answer | None:
+    async def __call__(self, x: Exchange) -> Answer | None:  # noqa: C901 - one round trip, told in one place
         """Admit a request (None), or refuse it (429, or 503 without Redis if it is to be closed).
 
         Sets x.limit_fields and x.found. Waits for Redis once, 50 ms at most.
@@ -99,6 +102,8 @@ class Admit:
             if reply[0] == TOO_LATE:
                 raise StoreDown("Redis ran the call too late")
         except StoreError:
+            if ask is not None:
+                ask.lost()
             return self._without_redis(x, limit, name)
         self._local.clear()
         if not reply[0]:
@@ -113,8 +118,10 @@ class Admit:
     async def look_up(self, x: Exchange, ask: Ask) -> bool:
         """The cache's part alone; sets x.found. False: Redis is away."""
         try:
-            reply: list[Any] = await self._store.link_of(ask.key).send(lookup_call(ask.parts), SCRIPT)
+            link = self._store.link_of(ask.key)
+            reply: list[Any] = await link.send(lookup_call(link.not_after(), ask.parts), SCRIPT)
         except StoreError:
+            ask.lost()
             return False
         ask.take(reply[3], reply[4], reply[5])
         x.found = ask

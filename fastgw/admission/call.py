@@ -12,11 +12,11 @@ SCRIPT: Final = load("fastgw.admission", "admission.lua")
 TOO_LATE: Final = -1
 """The `admitted` of a call that came after its deadline."""
 
-NO_LIMIT: Final = (b"0", b"0", b"0")
+NO_LIMIT: Final = (b"0", b"0")
 NO_LOOKUP: Final = (b"0", b"", b"", b"", b"0", b"0")
 """Arguments of a call that is for the other half alone."""
 
-_ARGUMENTS: Final = len(NO_LIMIT) + len(NO_LOOKUP)
+_ARGUMENTS: Final = 1 + len(NO_LIMIT) + len(NO_LOOKUP)
 _DEADLINE_DIGITS: Final = 16
 """Microseconds since the epoch, until the year 2286."""
 
@@ -32,7 +32,7 @@ _HEADS: Final = tuple(
 
 _ONE_WINDOW: Final = b"%b$%%d\r\n%%b\r\n$%d\r\n%%b\r\n%%b" % (_HEADS[1], _DEADLINE_DIGITS)
 _WINDOW_AND_MORE: Final = b"%%b$%%d\r\n%%b\r\n%%b$%d\r\n%%b\r\n%%b%%b" % _DEADLINE_DIGITS
-_UNLIMITED: Final = bulks(*NO_LIMIT)
+_UNLIMITED: Final = b"%%b%%b$%d\r\n%%b\r\n%b%%b" % (_DEADLINE_DIGITS, bulks(*NO_LIMIT))
 _ALONE: Final = bulks(*NO_LOOKUP)
 
 
@@ -57,7 +57,7 @@ def joint_call(window: bytes, not_after: bytes, limit: bytes, lookup: Parts) -> 
     return _WINDOW_AND_MORE % (_HEADS[keys + 1], len(window), window, names, not_after, limit, arguments)
 
 
-def lookup_call(lookup: Parts) -> bytes:
+def lookup_call(not_after: bytes, lookup: Parts) -> bytes:
     """A call for a lookup alone."""
     keys, names, arguments = lookup
-    return b"%b%b%b%b" % (_HEADS[keys], names, _UNLIMITED, arguments)
+    return _UNLIMITED % (_HEADS[keys], names, not_after, arguments)

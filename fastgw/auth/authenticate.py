@@ -255,6 +255,9 @@ class Authenticate:
             session.used_from(x.client)
             self._sessions.count(session)
         x.identity = sessions[0].identity
+        names = [name for name, _ in x.noted if name in FIELDS]
+        if len(names) == 1:
+            x.credential = sessions[0].scope + names[0][2:3]
 
     async def _count_wrong(self, x: Exchange, name: bytes, problem: str) -> Answer:
         seconds = await self._failures.note(x.client)

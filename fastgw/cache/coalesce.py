@@ -94,6 +94,11 @@ class Flights:
         flight = self._flights[name] = Flight()
         return flight
 
+    def forget(self, base: bytes) -> None:
+        """What the URI stands for has changed: who comes from now on does not wait for what was asked before."""
+        for name in [name for name in self._flights if name.startswith(base)]:
+            del self._flights[name]
+
     def end(self, name: bytes, flight: Flight, outcome: Copy | Verdict, match: Match = NO_VARY) -> None:
         """The fetch is over. Safe to call twice."""
         if self._flights.get(name) is flight:

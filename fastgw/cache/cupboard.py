@@ -35,7 +35,8 @@ class Cupboard:
         self._flights = Flights()
         self.lookup = Lookup(store.keys, self._local, holder)
         self._sweep = Sweep(store, topology, self._local, holder)
-        self._keep = Keep(store, self.lookup, self._local, self._sweep.on_full)
+        self._keep = Keep(store, self.lookup, self._local, self._flights)
+        self._keep.on_full = self._sweep.on_full
         self.lookup.on_change = Invalidation(self._keep)
         self._shelf = Shelf(store, self._keep, self._flights, Policy(False, 0, 0, 0, {}))
         self.answer = AnswerFromCache(self._shelf, self.lookup, look, fetch)
@@ -51,6 +52,12 @@ class Cupboard:
         """Keep the index true; to be run every `sweep_every_s`."""
         if self.lookup.is_on:
             await self._sweep.sweep()
+
+    async def give_back(self) -> None:
+        """Release leases that may have been claimed by calls whose replies were lost; to be run twice a second."""
+        while self.lookup.orphans and self._store.is_up:
+            lease, holder = self.lookup.orphans.popleft()
+            self._store.fire(lease, b"ZREM", lease, holder)
 
     async def purge(self, path: str | None) -> int:
         """Delete all entries, or those of a path; how many there were. Raises StoreError."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from fastgw.cache.coalesce import MARK, MARK_MS
+from fastgw.cache.coalesce import LEASE_S, MARK, MARK_MS
 from fastgw.cache.entry import Marker, encode, new_version
 from fastgw.cache.key import variant_name
 from fastgw.store.errors import StoreDown
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from fastgw.cache.coalesce import Flights
     from fastgw.cache.entry import Entry
     from fastgw.cache.local import Copy, LocalCopies
     from fastgw.cache.lookup import Ask, Lookup
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from fastgw.store.hot import Store
 
 STORE: Final = load("fastgw.cache", "store.lua")
+FORGET: Final = load("fastgw.cache", "forget.lua")
+
+LEASE_US: Final = int(LEASE_S * 1e6)
 
 MAX_VALUE_BYTES: Final = 16 * 1024 * 1024
 """Largest value that is stored; admission.lua reads no more."""
@@ -43,12 +47,12 @@ class Policy:
 class Keep:
     """Writes entries, markers and the index."""
 
-    def __init__(self, store: Store, lookup: Lookup, local: LocalCopies, on_full: Callable[[], None]) -> None:
-        """on_full: told when there are more entries than CACHE_MAX_SIZE."""
+    def __init__(self, store: Store, lookup: Lookup, local: LocalCopies, flights: Flights) -> None:
+        self._flights = flights
         self._store = store
         self._lookup = lookup
         self._local = local
-        self._on_full = on_full
+        self.on_full: Callable[[], None] = _nothing  # told when there are more entries than CACHE_MAX_SIZE
         self.max_entries = 0
         self.stored = 0
 
@@ -83,7 +87,7 @@ class Keep:
         if len(value) > MAX_VALUE_BYTES:
             self.release(ask, mark=True)
             return
-        where: tuple[bytes, ...] = (keys.cache(name), ask.lease)
+        where: tuple[bytes, ...] = (keys.cache(name), ask.lease, ask.names.lease)
         args: tuple[bytes | int, ...] = (value, entry.lifetime_ms, ask.holder)
         members = [name]
         if marker is not None:
@@ -100,7 +104,7 @@ class Keep:
 
     def _counted(self, future: asyncio.Future[int]) -> None:
         if not future.cancelled() and future.exception() is None and future.result() > self.max_entries:
-            self._on_full()
+            self.on_full()
 
     def release(self, ask: Ask, *, mark: bool) -> None:
         """The fetch brought nothing to store: free its lease. mark: and tell those who wait to go on by themselves."""
@@ -111,7 +115,7 @@ class Keep:
         store.fire(lease, b"ZREM", lease, ask.holder)
         if mark:
             store.fire(lease, b"ZADD", lease, store.now_us() + MARK_MS * 1000, MARK)
-            store.fire(lease, b"PEXPIRE", lease, MARK_MS)
+            store.fire(lease, b"PEXPIRE", lease, LEASE_US // 1000)  # a fence may stand there too
 
     def forget(self, ask: Ask) -> None:
         """Delete the entry that an ask has found."""
@@ -124,18 +128,20 @@ class Keep:
         """A request has changed what this URI stands for (RFC 9111 4.4): forget its entry, its variants, its fetches.
 
         On the wire before the response is: whoever has read the response does not find the old entry any more.
-        Deleting the marker is enough for all variants; leases go, so that a fetch under way is not stored.
+        Deleting the marker is enough for all variants, and a fence keeps out what was fetched before (forget.lua).
         """
         names = self._lookup.names_of(x)
         store, index = self._store, self._store.keys.cache_index
         self._local.drop(names.base)
         names.use(None)
-        scoped = [names.lease]
-        if x.found is not None:
-            scoped.append(x.found.lease)
-        store.fire(names.key, b"UNLINK", names.key, *scoped)
-        store.fire(index, b"SREM", index, names.base)
+        self._flights.forget(names.base)
         try:
+            store.run(FORGET, (names.key, names.lease), LEASE_US).add_done_callback(ignore)
+            store.fire(index, b"SREM", index, names.base)
             store.flush_now(names.key)
         except StoreDown:
             return
+
+
+def _nothing() -> None:
+    """Until somebody wants to know."""

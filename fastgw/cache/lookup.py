@@ -8,13 +8,14 @@ round trip is enough unless the marker is new to the process.
 
 from __future__ import annotations
 
+from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from fastgw.cache.coalesce import LEASE_S, PASS_S
 from fastgw.cache.conditional import has_precondition
 from fastgw.cache.entry import Entry, Marker, decode, stamp
-from fastgw.cache.key import base_name, identity_scope, is_never_cached, variant_name
+from fastgw.cache.key import CREDENTIALS, base_name, identity_scope, is_never_cached, variant_name
 from fastgw.cache.policy import NO_WISHES, Wishes, wishes
 from fastgw.cache.status import cache_fields
 from fastgw.protocol.fields import first
@@ -44,6 +45,12 @@ FOR_BACKEND: Final = frozenset({b"range", b"if-range", b"if-match", b"if-unmodif
 
 Parts = tuple[int, bytes, bytes]
 """Of a call of admission.lua: number of keys, keys and arguments as RESP."""
+
+Orphans = deque[tuple[bytes, bytes]]
+"""Leases, and who may hold them, of which nobody knows whether they were claimed."""
+
+MAX_ORPHANS: Final = 4096
+"""The oldest ones are left to expire."""
 
 NO_PARTS: Final = (0, b"", b"")
 
@@ -93,6 +100,7 @@ class Ask:
     """A lookup: what is asked for one request, and after `take`, what there is."""
 
     __slots__ = (
+        "_orphans",
         "base_reply",
         "copy",
         "holder",
@@ -109,7 +117,8 @@ class Ask:
         "wishes",
     )
 
-    def __init__(self, names: Names, scope: bytes, wanted: Wishes) -> None:
+    def __init__(self, names: Names, scope: bytes, wanted: Wishes, orphans: Orphans) -> None:
+        self._orphans = orphans
         self.names = names
         self.scope = scope
         self.wishes = wanted
@@ -146,6 +155,11 @@ class Ask:
         """The key of the lease that goes with it."""
         return self.names.lease + self.scope
 
+    def lost(self) -> None:
+        """There was no reply: if the lease was claimed, nobody fetches, so it is given back as soon as possible."""
+        if self.is_claim:
+            self._orphans.append((self.lease, self.holder))
+
     def take(self, base: bytes | int, variant: bytes | int, lead: int) -> None:
         """The reply of admission.lua; what it means is read when it is asked for (`Lookup.read`)."""
         self.base_reply, self.variant_reply, self.lead = base, variant, lead
@@ -163,6 +177,7 @@ class Lookup:
         self._holder = holder
         self._fetches = 0
         self._names: dict[tuple[bytes, bytes], Names] = {}
+        self.orphans: Orphans = deque(maxlen=MAX_ORPHANS)
         self.is_on = True
         self.on_change: Any = None  # what becomes of the response to an unsafe request: set by wiring
 
@@ -186,11 +201,14 @@ class Lookup:
         if x.body_length and (x.body_length > 0 or x.http_version != "2"):
             x.cache_fields = BY_REQUEST  # the backend may look at the body, which no name holds
             return None
-        scope = x.credential if is_plain else identity_scope(noted)
-        if names.passes and names.passes.get(scope, 0.0) > monotonic():
+        # one name for a credential, whatever else the request has: it was found good, alone, by its digest
+        lone = is_plain or (x.credential and sum([name in CREDENTIALS for name, _ in noted]) == 1)
+        scope = x.credential if lone else identity_scope(noted)
+        wanted = NO_WISHES if is_plain else wishes(noted)
+        if names.passes and names.passes.get(scope, 0.0) > monotonic() and not wanted.only_if_cached:
             x.cache_fields = MISS
             return None
-        ask = Ask(names, scope, NO_WISHES if is_plain else wishes(noted))
+        ask = Ask(names, scope, wanted, self.orphans)
         ask.is_plain = bool(is_plain)
         self.aim(x, ask)
         return ask

@@ -39,9 +39,6 @@ BATCH: Final = 200
 SPARE: Final = 20
 """A twentieth more than must is evicted."""
 
-GONE: Final = 1 << 31
-"""The idle time of what is not there: more than any."""
-
 MAX_ANNOUNCED: Final = 1000
 """Names that a process puts back into the index at a sweep: those it used last."""
 
@@ -134,13 +131,17 @@ class Sweep:
 
     async def _drop_dead(self, client: Redis | RedisCluster) -> None:
         for batch in await self._names(client):
-            dead = await self._absent(client, batch)
-            if dead:
-                await self._forget(client, dead)
-                # stored between the question and its consequence: back
-                born = set(dead) - set(await self._absent(client, dead))
-                if born:
-                    await client.sadd(self._index, *born)
+            await self._bury(client, await self._absent(client, batch))
+
+    async def _bury(self, client: Redis | RedisCluster, dead: list[bytes]) -> None:
+        """Take names out of the index whose entries were not there a moment ago."""
+        if not dead:
+            return
+        await self._forget(client, dead)
+        # stored between the question and its consequence: back
+        born = set(dead) - set(await self._absent(client, dead))
+        if born:
+            await client.sadd(self._index, *born)
 
     async def _absent(self, client: Redis | RedisCluster, names: list[bytes]) -> list[bytes]:
         there = await _each(client, "EXISTS", [self._store.keys.cache(name) for name in names])
@@ -151,12 +152,16 @@ class Sweep:
             await client.srem(self._index, *names[start : start + BATCH])
 
     async def _evict(self) -> None:
-        """Bring the number of entries down to a twentieth below what is allowed."""
+        """Bring the number of entries down to a twentieth below what is allowed. Dead names cost no living entry."""
         try:
             if not await self._eviction.hold():
                 return
             async with self._topology.client() as client:
-                idle = [pair for batch in await self._names(client) for pair in await self._idle(client, batch)]
+                idle: list[tuple[int, bytes]] = []
+                for batch in await self._names(client):
+                    living = await self._idle(client, batch)
+                    await self._bury(client, list(set(batch).difference(name for _, name in living)))
+                    idle += living
                 allowed = self.max_entries
                 if len(idle) > allowed:
                     idle.sort(reverse=True)
@@ -171,18 +176,16 @@ class Sweep:
             await self._eviction.release()
 
     async def _idle(self, client: Redis | RedisCluster, names: list[bytes]) -> list[tuple[int, bytes]]:
-        """Seconds since each entry was used, and its name. Under an LFU policy Redis keeps no idle time: 0 then.
+        """Seconds since each entry was used, and its name, of those that are there.
 
-        What is not there is taken for the idlest: it goes out of the index at once.
+        Under an LFU policy Redis keeps no idle time: 0 then.
         """
         replies = await _each(client, "OBJECT IDLETIME", [self._store.keys.cache(name) for name in names])
-        return [(_idle_s(reply), name) for name, reply in zip(names, replies, strict=True)]
-
-
-def _idle_s(reply: object) -> int:
-    if isinstance(reply, int):
-        return reply
-    return 0 if isinstance(reply, ResponseError) and "LFU" in str(reply) else GONE
+        return [
+            (reply if isinstance(reply, int) else 0, name)
+            for name, reply in zip(names, replies, strict=True)
+            if reply is not None
+        ]
 
 
 async def _each(client: Redis | RedisCluster, command: str, keys: list[bytes]) -> list[Any]:

@@ -90,7 +90,7 @@ def _refusal(response: Response, base: str) -> str:
         401: "ADMIN_TOKEN here, or --token, must be the ADMIN_TOKEN of the gateway",
         403: "call from an address in the gateway's ADMIN_ALLOW, or give its ADMIN_TOKEN with --token",
         404: f"is {base} the address of a fastgw, of this version?",
-        503: "run `fastgw check`; Redis must be reachable from the gateway",
+        503: "look at /gateway/health/detailed; Redis must be reachable from the gateway",
     }
     try:
         said = str(response.json()["error"]["message"])

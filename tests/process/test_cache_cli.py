@@ -46,7 +46,7 @@ def fill(gateway: Gateway, *paths: str) -> None:
 
 
 def test_it_purges_one_path_or_all_and_says_how_many(gateways, backend, run):
-    gateway = gateways(backend.url, CACHE_ROUTES="/one=60, /two=60, /three=60")
+    gateway = gateways(backend.url, CACHE_ENABLED="true", CACHE_ROUTES="/one=60, /two=60, /three=60")
     fill(gateway, "/one", "/two", "/three")
     result = run("/one", "--url", gateway.url)
     assert (result.returncode, result.stdout, result.stderr) == (0, "1 entry purged\n", "")

@@ -81,7 +81,7 @@ def test_health_says_draining_and_a_request_under_way_finishes(tmp_path: Path, b
 
 def test_sighup_under_load_takes_over_new_settings_without_a_failed_request(tmp_path: Path, backend: str) -> None:
     (tmp_path / ".env").write_text(f"FASTAPI_URL={backend}\nMAX_BODY_BYTES=1000000\n")
-    with ServeProcess(tmp_path, "-m", "fastgw", "serve", REDIS_URL="") as gateway:
+    with ServeProcess(tmp_path, "-m", "fastgw", "serve", REDIS_URL="", RATE_LIMIT_ENABLED="false") as gateway:
         before = gateway.wait_up()
         with Load(gateway.port, 2, "/api/v1/jobs") as kept, Load(gateway.port, 2, "/x", new_connections=True) as fresh:
             until(lambda: kept.done and fresh.done, 5, "requests flow")

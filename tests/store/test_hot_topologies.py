@@ -87,7 +87,9 @@ async def test_an_entry_its_variant_and_its_lease_are_one_call(cluster) -> None:
     async with opened(cluster.url) as store:
         keys = store.keys
         where = (keys.cache(b"{ab}"), keys.cache(b"{ab}cd"), keys.cache_lease(b"{ab}"))
-        reply = await store.run(SCRIPT, where, *NO_LIMIT, b"2", b"", b"", b"me", b"1000000", b"0")
+        reply = await store.run(
+            SCRIPT, where, store.not_after(where[0]), *NO_LIMIT, b"2", b"", b"", b"me", b"1000000", b"0"
+        )
         assert reply[3:] == [0, 0, 1]
 
 

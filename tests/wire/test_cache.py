@@ -334,6 +334,30 @@ def test_deleting_a_job_forgets_it(cached, origin) -> None:
     assert state(get(cached, path)) == "MISS"
 
 
+@pytest.mark.parametrize("fields", [{}, {"X_API_Key": "k1"}], ids=["nobody", "somebody"])
+def test_what_was_fetched_before_a_change_is_not_stored_after_it(cached, asked, fields) -> None:
+    one = target("/a", "cache-control: max-age=60", sleep=0.4)
+    with ThreadPoolExecutor(2) as pool:
+        early = pool.submit(get, cached, one, **fields)
+        until(lambda: asked("/a") == 1, 2, "the fetch")
+        assert request(cached.port, one.replace("sleep=0.4", "sleep=0.4"), "PUT", b"{}", **fields).status == 200
+        late = get(cached, one, **fields)
+    assert early.result().json["n"] == 1
+    assert late.json["n"] > 1
+    assert get(cached, one, **fields).json["n"] > 1
+
+
+def test_a_credential_has_one_entry_whatever_else_the_request_says(gateways, origin, valkey) -> None:
+    gateway = gateways(
+        origin.url, REDIS_URL=valkey.url, CACHE_ENABLED="true", AUTH_ENABLED="true", AUTH_API_KEYS="ops:k-one"
+    )
+    request(origin.port, "/_reset")
+    one = target("/own", "cache-control: max-age=60", etag="v1")
+    assert [state(get(gateway, one, X_API_Key="k-one")) for _ in range(2)] == ["MISS", "HIT"]
+    known = get(gateway, one, X_API_Key="k-one", If_None_Match='"v1"')
+    assert (known.status, state(known)) == (304, "HIT")
+
+
 def test_an_unsafe_request_that_fails_forgets_nothing(cached, origin) -> None:
     get(cached, f"/a?{FRESH}")
     request(origin.port, "/_set?status=500")

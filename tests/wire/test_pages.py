@@ -191,7 +191,7 @@ def test_pages_are_not_rate_limited_and_reach_no_backend(gateways, backend):
 
 
 def test_purging_a_path_or_all_of_the_cache(gateways, backend, valkey):
-    gateway = gateways(backend.url, REDIS_URL=valkey.url, CACHE_ROUTES="/purged=60, /kept=60")
+    gateway = gateways(backend.url, REDIS_URL=valkey.url, CACHE_ENABLED="true", CACHE_ROUTES="/purged=60, /kept=60")
     state = lambda path: request(gateway.port, path).header("x-gateway-cache")  # noqa: E731
     for path in ("/purged?a=1", "/purged?a=2", "/kept"):
         assert state(path) == "MISS"

@@ -34,8 +34,8 @@ def test_a_limit_and_a_lookup() -> None:
 
 
 def test_a_lookup_alone() -> None:
-    words = (b"EVALSHA", SCRIPT.sha, 3, *KEYS, *NO_LIMIT, *LOOKUP)
-    assert lookup_call((3, bulks(*KEYS), bulks(*LOOKUP))) == hiredis.pack_command(words)
+    words = (b"EVALSHA", SCRIPT.sha, 3, *KEYS, NOT_AFTER, *NO_LIMIT, *LOOKUP)
+    assert lookup_call(NOT_AFTER, (3, bulks(*KEYS), bulks(*LOOKUP))) == hiredis.pack_command(words)
 
 
 def test_the_script_says_what_it_takes() -> None:

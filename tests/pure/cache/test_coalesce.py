@@ -61,3 +61,16 @@ async def test_one_who_leaves_does_not_end_the_flight() -> None:
     leaver.cancel()
     await asyncio.gather(leaver, return_exceptions=True)
     assert not flight.future.cancelled()
+
+
+@in_loop
+async def test_who_comes_after_a_change_does_not_wait_for_what_was_asked_before() -> None:
+    flights = Flights()
+    old = flights.begin(b"{a}scope")
+    other = flights.begin(b"{b}")
+    flights.forget(b"{a}")
+    assert flights.get(b"{a}scope") is None
+    assert flights.get(b"{b}") is other
+    new = flights.begin(b"{a}scope")
+    flights.end(b"{a}scope", old, Verdict.RETRY)
+    assert flights.get(b"{a}scope") is new
