@@ -30,9 +30,14 @@ from tests.support.wait import until
 ROOT = Path(__file__).parents[2]
 GPU = {"name": "NVIDIA A100-SXM4-80GB", "memory_total_mb": 80000, "memory_used_mb": 20000, "utilization_percent": 37.4}
 SHAPE = {"region": None, "gpu": None, "last_heartbeat": None, "uptime_seconds": None, "jobs_completed": None}
-NOW = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 ASIA = {**SHAPE, "worker_id": "w-asia", "region": "asia-east", "status": "busy", "gpu": GPU, "jobs_completed": 12}
-ASIA["last_heartbeat"] = NOW
+ASIA["last_heartbeat"] = now()
 EAST = {**SHAPE, "worker_id": "w-east", "region": "europe-east", "status": "idle"}
 LOST = {**SHAPE, "worker_id": "w-lost", "status": "offline", "last_heartbeat": "2020-01-01T00:00:00.000Z"}
 FLEET = [ASIA, EAST, LOST]
@@ -47,6 +52,7 @@ class Answers:
 
     def __init__(self) -> None:
         self.status = 200
+        ASIA["last_heartbeat"] = now()
         self.body: bytes = json.dumps(answer_of(FLEET)).encode()
         self.asked: list[tuple[str, dict[str, str]]] = []
         outer = self
