@@ -102,10 +102,10 @@ class Admit:
             if reply[0] == TOO_LATE:
                 raise StoreDown("Redis ran the call too late")
         except StoreError:
-            if ask is not None:
+            if ask is not None and x.found is None:
                 ask.lost()
             return self._without_redis(x, limit, name)
-        self._local.clear()
+        self._counts_again(name)
         if not reply[0]:
             self._refused.note(name, sent + reply[2] / 1e6)
             return self._refuse(x, limit, reply[2])
@@ -127,8 +127,16 @@ class Admit:
         x.found = ask
         return True
 
+    def _counts_again(self, name: bytes) -> None:
+        """Redis has counted a client. In a Cluster the nodes of other clients may still be away."""
+        if self._store.is_cluster:
+            self._local.forget(name)
+        else:
+            self._local.clear()
+
     def _refuse(self, x: Exchange, limit: Limit, wait_us: int) -> Answer:
         self.rejected += 1
+        _give_back(x)
         x.limited = True
         x.limit_fields = limit_fields(limit, limit.requests, wait_us, self._store.now_us())
         seconds = seconds_of(wait_us)
@@ -140,6 +148,7 @@ class Admit:
         if self._on_failure == "open":
             return None
         if self._on_failure == "closed":
+            _give_back(x)
             return error_answer(GatewayError(SERVICE_UNAVAILABLE, "rate limits can't be checked now"), x.request_id)
         admitted, count, wait_s = self._local.admit(name, limit.requests, limit.window_s, monotonic())
         wait_us = int(wait_s * 1e6)
@@ -147,6 +156,12 @@ class Admit:
             return self._refuse(x, limit, wait_us)
         x.limit_fields = limit_fields(limit, count, wait_us, self._store.now_us())
         return None
+
+
+def _give_back(x: Exchange) -> None:
+    """In a Cluster the lookup runs beside the limit, and may have claimed a fetch that a refused request won't make."""
+    if x.found is not None:
+        x.found.lost()
 
 
 def _nothing(_x: Exchange) -> None:

@@ -42,6 +42,11 @@ class LocalWindows:
             self._times -= len(self._windows.pop(next(iter(self._windows))))
         return True, len(window), window[0] + window_s - now
 
+    def forget(self, name: bytes) -> None:
+        """Redis counts this client again."""
+        if self._windows:
+            self._times -= len(self._windows.pop(name, ()))
+
     def clear(self) -> None:
         """Redis counts again."""
         if self._windows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fastgw.cache.coalesce import LEASE_S, MARK, MARK_MS
 from fastgw.cache.entry import Marker, encode, new_version
@@ -95,10 +95,11 @@ class Keep:
             args += (encode(marker), marker.lifetime_ms, int(is_known))
             members.append(ask.names.base)
         try:
-            store.run(STORE, where, *args).add_done_callback(ignore)
+            store.run(STORE, where, *args).add_done_callback(_told(ask))
             store.fire(keys.cache_index, b"SADD", keys.cache_index, *members)
             store.command(keys.cache_index, b"SCARD", keys.cache_index).add_done_callback(self._counted)
         except StoreDown:
+            ask.lost()
             return
         self.stored += 1
 
@@ -112,7 +113,11 @@ class Keep:
             return
         store, lease = self._store, ask.lease
         ask.lead = 0
-        store.fire(lease, b"ZREM", lease, ask.holder)
+        try:
+            store.command(lease, b"ZREM", lease, ask.holder).add_done_callback(_told(ask))
+        except StoreDown:
+            ask.lost()
+            return
         if mark:
             store.fire(lease, b"ZADD", lease, store.now_us() + MARK_MS * 1000, MARK)
             store.fire(lease, b"PEXPIRE", lease, LEASE_US // 1000)  # a fence may stand there too
@@ -141,6 +146,16 @@ class Keep:
             store.flush_now(names.key)
         except StoreDown:
             return
+
+
+def _told(ask: Ask) -> Callable[[asyncio.Future[Any]], None]:
+    """A done callback: who could not be told that the fetch is over is told later, so that nobody waits for it."""
+
+    def done(future: asyncio.Future[Any]) -> None:
+        if not future.cancelled() and future.exception() is not None:
+            ask.lost()
+
+    return done
 
 
 def _nothing() -> None:

@@ -152,28 +152,33 @@ class Sweep:
             await client.srem(self._index, *names[start : start + BATCH])
 
     async def _evict(self) -> None:
-        """Bring the number of entries down to a twentieth below what is allowed. Dead names cost no living entry."""
+        """Bring the number of entries down to a twentieth below what is allowed, and again if more came meanwhile."""
         try:
-            if not await self._eviction.hold():
-                return
             async with self._topology.client() as client:
-                idle: list[tuple[int, bytes]] = []
-                for batch in await self._names(client):
-                    living = await self._idle(client, batch)
-                    await self._bury(client, list(set(batch).difference(name for _, name in living)))
-                    idle += living
-                allowed = self.max_entries
-                if len(idle) > allowed:
-                    idle.sort(reverse=True)
-                    gone = [name for _, name in idle[: len(idle) - allowed + allowed // SPARE]]
-                    await delete(client, [self._store.keys.cache(name) for name in gone])
-                    await self._forget(client, gone)
-                    self.evicted += len(gone)
-                self.entries = int(await client.scard(self._index))
+                while await self._eviction.hold():
+                    await self._evict_idlest(client)
+                    self.entries = int(await client.scard(self._index))
+                    if self.entries <= self.max_entries:
+                        break
         except (RedisError, OSError, StoreError, TimeoutError) as error:
             log.debug("the cache could not be evicted: %s", error)
         finally:
             await self._eviction.release()
+
+    async def _evict_idlest(self, client: Redis | RedisCluster) -> None:
+        """Names of what is gone leave the index first, and cost no living entry."""
+        idle: list[tuple[int, bytes]] = []
+        for batch in await self._names(client):
+            living = await self._idle(client, batch)
+            await self._bury(client, list(set(batch).difference(name for _, name in living)))
+            idle += living
+        allowed = self.max_entries
+        if len(idle) > allowed:
+            idle.sort(reverse=True)
+            gone = [name for _, name in idle[: len(idle) - allowed + allowed // SPARE]]
+            await delete(client, [self._store.keys.cache(name) for name in gone])
+            await self._forget(client, gone)
+            self.evicted += len(gone)
 
     async def _idle(self, client: Redis | RedisCluster, names: list[bytes]) -> list[tuple[int, bytes]]:
         """Seconds since each entry was used, and its name, of those that are there.

@@ -39,3 +39,12 @@ def test_memory_is_bounded(monkeypatch) -> None:
     for number in range(100):
         windows.admit(b"%d" % number, 5, 10.0, 0.0)
     assert len(windows) == 10
+
+
+def test_one_client_can_be_forgotten_while_others_are_not() -> None:
+    windows = LocalWindows(1)
+    for name in (b"a", b"b"):
+        assert windows.admit(name, 1, 60.0, 0.0)[0]
+    windows.forget(b"a")
+    windows.forget(b"c")
+    assert [windows.admit(name, 1, 60.0, 1.0)[0] for name in (b"a", b"b")] == [True, False]
