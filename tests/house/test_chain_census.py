@@ -13,10 +13,20 @@ import pytest
 from fastgw.app import App
 from fastgw.background import Drain
 from fastgw.settings.load import load
-from tests.house.test_request_census import Answering, CountingLoop
+from tests.house.test_request_census import Answering
 
 KEY = b"census-key"
 REQUESTS = 200
+
+
+class CountingLoop(asyncio.SelectorEventLoop):
+    """Counts the timers that are armed. Not uvloop's: see tests/pure/loop.py."""
+
+    timers = 0
+
+    def call_at(self, *args: Any, **kwargs: Any) -> Any:
+        self.timers += 1
+        return super().call_at(*args, **kwargs)
 
 
 class Writes:

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-import uvloop
 
 from fastgw.store.document import Document
 from fastgw.store.errors import ReplyFailed, StoreDown
@@ -33,7 +32,7 @@ def on(url: str, test: Callable[[Document], Awaitable[None]], key: bytes = KEY) 
                 await store.close()
         assert now() - begun < 5, "closing hung"
 
-    uvloop.run(run())
+    asyncio.run(run())  # not uvloop: see tests/pure/loop.py
 
 
 def test_it_is_replaced_only_if_it_is_what_was_read(valkey):
