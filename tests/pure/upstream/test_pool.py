@@ -128,6 +128,100 @@ async def test_retire_closes_idle_ones_now_and_active_ones_later() -> None:
     await pool.close()
 
 
+# -- names that move ----------------------------------------------------------------------------------
+
+
+def resolving(loop: HandLoop, *addresses: str) -> list[str]:
+    """Have the loop resolve every name to these, and note which; an address that is no address: it fails."""
+    asked = []
+
+    async def getaddrinfo(host: str, port: int, **_more: object) -> list[tuple[object, ...]]:
+        asked.append(host)
+        if "away" in addresses:
+            raise OSError("no resolver")
+        return [(0, 0, 0, "", (address, port)) for address in addresses]
+
+    loop.getaddrinfo = getaddrinfo  # type: ignore[attr-defined]
+    return asked
+
+
+async def at_home(pool: Pool, loop: HandLoop, address: str) -> Connection:
+    """A connection that leads to `address`, idle."""
+    connection = await pool.acquire(1)
+    loop.links[-1].transport._extra = {"peername": (address, 8000)}
+    answer(connection)
+    return connection
+
+
+@in_loop
+async def test_connections_are_left_when_the_name_has_lost_their_address() -> None:
+    pool, loop = made()
+    active, idle = await at_home(pool, loop, "10.0.0.1"), await at_home(pool, loop, "10.0.0.1")
+    pool.release(idle)
+    resolving(loop, "10.0.0.1", "10.0.0.2")
+    await pool.look_up()
+    assert idle.state is State.IDLE
+    resolving(loop, "10.0.0.2", "::1")
+    await pool.look_up()
+    assert (idle.state, active.state) == (State.CLOSED, State.ACTIVE)
+    pool.release(active)
+    assert active.state is State.CLOSED
+    await pool.close()
+
+
+@in_loop
+async def test_a_long_response_from_the_old_address_does_not_cost_the_new_connections() -> None:
+    pool, loop = made(3)
+    await at_home(pool, loop, "10.0.0.1")
+    resolving(loop, "10.0.0.2")
+    await pool.look_up()
+    new = await at_home(pool, loop, "10.0.0.2")
+    pool.release(new)
+    await pool.look_up()
+    assert new.state is State.IDLE
+    await pool.close()
+
+
+@in_loop
+async def test_a_resolver_that_is_away_changes_nothing() -> None:
+    pool, loop = made()
+    connection = await at_home(pool, loop, "10.0.0.1")
+    pool.release(connection)
+    resolving(loop, "away")
+    await pool.look_up()
+    assert connection.state is State.IDLE
+    await pool.close()
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "::1"])
+@in_loop
+async def test_literal_addresses_and_empty_pools_are_not_looked_up(host: str) -> None:
+    for pool in (Pool(host, 8000), Pool("backend.internal", 8000)):
+        loop = HandLoop()
+        pool._loop = loop  # type: ignore[assignment]
+        asked = resolving(loop, "10.0.0.2")
+        if pool._host == host:
+            await at_home(pool, loop, host)
+        await pool.look_up()
+        assert asked == []
+        await pool.close()
+
+
+@in_loop
+async def test_a_real_name_that_stays_where_it_is() -> None:
+    async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    pool = Pool("localhost", server.sockets[0].getsockname()[1])
+    connection = await pool.acquire(1)
+    assert connection.address == "127.0.0.1"
+    await pool.look_up()
+    assert connection.generation == pool._generation
+    await pool.close()
+    server.close()
+
+
 # -- the queue ----------------------------------------------------------------------------------------
 
 
