@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from fastgw.accept import SPECIAL
 from fastgw.errors import BAD_REQUEST, HEADERS_TOO_LARGE, GatewayError
+from fastgw.forwarding.retry import MAX_ATTEMPTS
 from fastgw.protocol.fields import HOP_BY_HOP, Fields, connection_options, first
 from fastgw.respond import own_fields
 
@@ -20,11 +21,14 @@ MAX_HEAD_BYTES: Final = 48 * 1024
 
 CHUNKED: Final = b"transfer-encoding: chunked"
 
-NOT_FROM_BACKEND: Final = HOP_BY_HOP | frozenset({b"x-request-id", b"x-gateway-version", b"x-gateway-duration"})
+NOT_FROM_BACKEND: Final = HOP_BY_HOP | frozenset(
+    {b"x-request-id", b"x-gateway-version", b"x-gateway-duration", b"x-gateway-attempts"}
+)
 """Response fields that the gateway states itself, or that end at this hop."""
 
 _VIA: Final = (b"via", VIA)
 _SERVER: Final = (b"server", b"fastgw")
+_ATTEMPTS: Final = tuple((b"x-gateway-attempts", b"%d" % number) for number in range(MAX_ATTEMPTS + 1))
 _COMMON_OPTIONS: Final = frozenset({b"keep-alive", b"close", b""})
 _PROTO: Final = {"http": b"http", "https": b"https", "ws": b"http", "wss": b"https"}
 
@@ -129,5 +133,6 @@ def response_fields(x: Exchange, fields: Fields) -> Fields:
     if first(out, b"server") is None:
         out.append(_SERVER)
     out.append(_VIA)
+    out.append(_ATTEMPTS[x.attempts])
     out += own_fields(x)
     return out

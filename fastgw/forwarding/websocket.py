@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -19,11 +20,13 @@ from fastgw.errors import BAD_GATEWAY, GATEWAY_TIMEOUT, GatewayError
 from fastgw.exchange import End
 from fastgw.forwarding.heads import NOT_FROM_BACKEND, handshake_fields
 from fastgw.respond import Answer
+from fastgw.routing.ejection import Outcome
 
 if TYPE_CHECKING:
     import ssl
 
     from fastgw.exchange import Exchange
+    from fastgw.routing.backend import Backend
     from fastgw.routing.choose import Choose
 
 MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
@@ -34,6 +37,9 @@ MAX_QUEUED_FRAMES: Final = 4
 
 CLOSE_SECONDS: Final = 5.0
 """How long the backend may take to answer a close frame."""
+
+UNREACHED: Final = (ConnectionRefusedError, socket.gaierror)
+"""After these another backend may be asked: the handshake was not begun."""
 
 NO_STATUS: Final = 1005
 ABNORMAL: Final = 1006
@@ -62,7 +68,23 @@ class Tunnel:
         Raises GatewayError if the backend could not be reached or did not answer the handshake.
         """
         await x.receive()  # websocket.connect
-        backend = self._choose(x, set())
+        tried: set[Backend] = set()
+        while True:
+            backend = self._choose(x, tried)
+            tried.add(backend)
+            backend.in_flight += 1
+            try:
+                return await self._through(x, backend)
+            except GatewayError as error:
+                # refused, or of no address: nothing was sent
+                if not isinstance(error.__context__, UNREACHED) or not self._choose.left(x, tried):
+                    raise
+            finally:
+                backend.in_flight -= 1
+
+    async def _through(self, x: Exchange, backend: Backend) -> Answer | None:
+        """One try. Tells routing what came of the handshake: what comes after it is between the two."""
+        report = self._choose.report
         url = backend.url.replace("http", "ws", 1) + x.target.decode("latin-1")
         try:
             upstream = await connect(
@@ -80,11 +102,15 @@ class Tunnel:
                 ssl=self._tls if url.startswith("wss") else None,
             )
         except InvalidStatus as error:
+            report(backend, Outcome.ANSWERED if error.response.status_code < 500 else Outcome.SERVER_ERROR)
             return _refusal(error)
         except TimeoutError:
+            report(backend, Outcome.TIMED_OUT)
             raise GatewayError(GATEWAY_TIMEOUT, "no answer to the WebSocket handshake") from None
         except (InvalidHandshake, InvalidMessage, OSError) as error:
+            report(backend, Outcome.CONNECT_FAILED if isinstance(error, OSError) else Outcome.BROKEN)
             raise GatewayError(BAD_GATEWAY, f"the WebSocket handshake failed ({type(error).__name__})") from None
+        report(backend, Outcome.ANSWERED)
         await x.send({"type": "websocket.accept", "subprotocol": upstream.subprotocol})
         x.status, x.head_sent = 101, True
         await _carry(x, upstream)

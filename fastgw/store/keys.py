@@ -5,6 +5,7 @@
     <prefix>cache:{<path><rest>}<var>   JSON: the entry of one variant (Vary, identity)
     <prefix>cache:keys                  set: the names of all present entries and markers, without `<prefix>cache:`
     <prefix>session:<digest>            JSON: who a credential belongs to; never the credential
+    <prefix>idempotency:<digest>        JSON: what became of the request with an Idempotency-Key; never the key
     <prefix>config                      JSON: settings changed at run time
     <prefix>workers                     JSON: the list of GPU workers, read once for the whole fleet
     <prefix>lease:<name>                sorted set: holder -> expiry, us of Redis's clock
@@ -29,6 +30,7 @@ class Keys:
         self._cache = base + b"cache:"
         self._session = base + b"session:"
         self._lease = base + b"lease:"
+        self._idempotency = base + b"idempotency:"
         self.cache_index = base + b"cache:keys"
         self.config = base + b"config"
         self.workers = base + b"workers"
@@ -48,6 +50,10 @@ class Keys:
     def session(self, digest: bytes) -> bytes:
         """The session of a credential, by its digest in hex."""
         return self._session + digest
+
+    def idempotency(self, digest: bytes) -> bytes:
+        """What became of the request with an Idempotency-Key, by the digest of key and identity, in hex."""
+        return self._idempotency + digest
 
     def lease(self, name: bytes) -> bytes:
         """Who does a job of the whole fleet."""

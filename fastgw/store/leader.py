@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fastgw.store.hot import Store
 
 LEASE: Final = load(__package__, "lease.lua")
+RENEW: Final = load(__package__, "renew.lua")
 CAPACITY: Final = 1
 
 

@@ -1,0 +1,158 @@
+"""The two places where requests are refused, without a server: who is let in, who waits for a refusal, what is told."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import Any, cast
+
+import pytest
+
+from fastgw.errors import SERVICE_UNAVAILABLE, GatewayError
+from fastgw.forwarding.lag import TICK_S
+from fastgw.forwarding.shed import QUIET_TICKS, REFUSALS_PER_TICK, Shed
+from tests.pure.asgi import accepted, exchange
+from tests.pure.loop import in_loop
+
+BACKEND = cast("Any", object())
+
+
+def request(target: bytes = b"/api/v1/queue/stats") -> Any:
+    x = accepted(exchange(target=target))
+    x.attempts = 1
+    return x
+
+
+def full(shed: Shed) -> None:
+    """As if the backends had been found to be full."""
+    shed.limit.value = 2.0
+    shed.limit.waiting = 2
+    shed.limit._refusal_at = shed.limit._last_answer = 1e9
+
+
+@in_loop
+async def test_nothing_is_refused_without_a_reason() -> None:
+    shed = Shed()
+    for _ in range(1000):
+        x = request()
+        assert shed.door(x) is None
+        assert shed.gate(x) is None
+        shed.enter(x)
+        assert x.among == 1
+        shed.answered(x, BACKEND, 200, 0.001)
+        shed.leave(x)
+    assert shed.limit.waiting == 0
+    assert shed.told()["refused"] == {"lag": 0, "backend": 0}
+    shed.close()
+
+
+@in_loop
+async def test_who_waits_is_counted_once_and_until_its_head_or_its_end() -> None:
+    shed = Shed()
+    failed, answered = request(), request()
+    shed.enter(failed)
+    shed.enter(answered)
+    assert (failed.among, answered.among, shed.limit.waiting) == (1, 2, 2)
+    shed.answered(answered, BACKEND, 200, 0.001)
+    shed.leave(answered)
+    assert shed.limit.waiting == 1
+    shed.leave(failed)
+    shed.leave(failed)
+    assert shed.limit.waiting == 0
+    shed.close()
+
+
+@pytest.mark.parametrize("target", [b"/api/v1/jobs/sync?timeout=60", b"/api/v1/workers/w-1/next-job"])
+@in_loop
+async def test_what_waits_by_design_does_not_count(target: bytes) -> None:
+    shed = Shed()
+    x = request(target)
+    shed.enter(x)
+    shed.answered(x, BACKEND, 200, 30.0)
+    shed.leave(x)
+    assert shed.limit.waiting == 0
+    assert not shed.limit._kinds
+    shed.close()
+
+
+@in_loop
+async def test_paths_that_differ_by_an_id_are_one_kind_and_failures_are_none() -> None:
+    shed = Shed()
+    for target in (b"/api/v1/jobs/3f2a-01", b"/api/v1/jobs/9c", b"/api/v1/workers/17/config", b"/regions"):
+        x = request(target)
+        shed.enter(x)
+        shed.answered(x, BACKEND, 200, 0.1)
+    assert len(shed.limit._kinds) == 3
+    for status, attempts in ((404, 1), (503, 1), (200, 2)):
+        x = request(b"/other-%d" % status)
+        x.attempts = attempts
+        shed.enter(x)
+        shed.answered(x, BACKEND, status, 0.1)
+    assert len(shed.limit._kinds) == 3
+    assert shed.limit.waiting == 0
+    shed.close()
+
+
+@in_loop
+async def test_the_first_refusals_are_at_once_and_the_others_wait_for_their_turn() -> None:
+    shed = Shed()
+    shed.door(request())
+    full(shed)
+    waits = []
+    for number in range(REFUSALS_PER_TICK + 5):
+        x = request()
+        if number < REFUSALS_PER_TICK:
+            with pytest.raises(GatewayError) as refused:
+                shed.gate(x)
+            assert refused.value.kind is SERVICE_UNAVAILABLE
+            assert refused.value.retry_after_s == 1
+        else:
+            wait = shed.gate(x)
+            assert inspect.iscoroutine(wait)
+            waits.append(asyncio.create_task(wait))
+        assert x.shed == "backend"
+    await asyncio.sleep(0)
+    assert not any(task.done() for task in waits)
+    async with asyncio.timeout(10 * TICK_S):
+        ended = await asyncio.gather(*waits, return_exceptions=True)
+    assert {type(one) for one in ended} == {GatewayError}
+    assert shed.told()["refused"]["backend"] == REFUSALS_PER_TICK + 5
+    shed.close()
+
+
+@in_loop
+async def test_the_door_refuses_when_the_process_is_late() -> None:
+    shed = Shed()
+    assert shed.door(request()) is None
+    shed.lag.left = 1
+    assert shed.door(request()) is None
+    with pytest.raises(GatewayError):
+        shed.door(request())
+    assert shed.told()["refused"] == {"lag": 1, "backend": 0}
+    shed.close()
+
+
+@in_loop
+async def test_the_timer_rests_when_nothing_comes_and_wakes_with_the_next_request() -> None:
+    shed = Shed()
+    assert shed._timer is None
+    for _ in range(3):
+        assert shed.door(request()) is None
+    assert shed._timer is not None
+    async with asyncio.timeout(3 * QUIET_TICKS * TICK_S):
+        while shed._timer is not None:
+            await asyncio.sleep(TICK_S)
+    assert shed.door(request()) is None
+    assert shed._timer is not None
+    shed.close()
+
+
+@in_loop
+async def test_closing_answers_who_is_kept_waiting() -> None:
+    shed = Shed()
+    full(shed)
+    shed._turns = 0
+    waits = [asyncio.create_task(cast("Any", shed.gate(request()))) for _ in range(3)]
+    await asyncio.sleep(0)
+    shed.close()
+    assert {type(one) for one in await asyncio.gather(*waits, return_exceptions=True)} == {GatewayError}
