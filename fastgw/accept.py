@@ -22,6 +22,7 @@ NOTED: Final = frozenset(
         b"authorization",
         b"cache-control",
         b"cookie",
+        b"idempotency-key",
         b"if-match",
         b"if-modified-since",
         b"if-none-match",
@@ -34,7 +35,7 @@ NOTED: Final = frozenset(
         b"x-worker-token",
     }
 )
-"""Request fields that authentication or the cache look at. They are copied to the backend as they are."""
+"""Request fields that authentication, the cache or idempotency look at. They are copied to the backend as they are."""
 
 NEVER_FORWARDED: Final = frozenset({b"CONNECT", b"TRACE"})
 """A tunnel is not what a gateway is for; TRACE would show credentials to scripts (RFC 9110 9.3.8)."""

@@ -15,17 +15,22 @@ if TYPE_CHECKING:
     from fastgw.endpoints.table import Pages
     from fastgw.exchange import Receive, Scope, Send
     from fastgw.gateway import Gateway
+    from fastgw.routing.findings import Findings
     from fastgw.settings.load import Loaded
 
 
 class App:
     """One process's ASGI 3 application. It must be given its lifespan events before the first request."""
 
-    def __init__(self, loaded: Loaded, embedded_url: str, drain: Drain) -> None:
-        """embedded_url: of the embedded Valkey, or "". drain: told by the server when the process is to stop."""
+    def __init__(self, loaded: Loaded, embedded_url: str, drain: Drain, findings: Findings | None = None) -> None:
+        """embedded_url: of the embedded Valkey, or "". drain: told by the server when the process is to stop.
+
+        findings: of active checks, shared with the other processes, if there are any.
+        """
         self._loaded = loaded
         self._embedded_url = embedded_url
         self._drain = drain
+        self._findings = findings
         self._gateway: Gateway
         self._pages: Pages
 
@@ -49,7 +54,7 @@ class App:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()  # lifespan.startup
-        house = House(self._loaded, self._drain, self._embedded_url)
+        house = House(self._loaded, self._drain, self._embedded_url, self._findings)
         await house.open()
         self._gateway, self._pages = house.gateway, house.pages
         await send({"type": "lifespan.startup.complete"})
@@ -58,6 +63,6 @@ class App:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def build(loaded: Loaded, embedded_url: str, drain: Drain) -> App:
-    """The application for one worker process."""
-    return App(loaded, embedded_url, drain)
+def build(loaded: Loaded, embedded_url: str, findings: Findings, drain: Drain) -> App:
+    """The application for one worker process. findings: shared by all of them."""
+    return App(loaded, embedded_url, drain, findings)

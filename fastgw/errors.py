@@ -57,11 +57,36 @@ REQUEST_TIMEOUT: Final = ErrorKind(
     "The request's body did not arrive in time",
     "Send the body without pauses, or in smaller requests.",
 )
+IDEMPOTENCY_IN_PROGRESS: Final = ErrorKind(
+    "IDEMPOTENCY_IN_PROGRESS",
+    409,
+    "The first request with this Idempotency-Key is still under way",
+    "Ask again after Retry-After seconds, with the same key and body.",
+    retry_after_s=1,
+)
+IDEMPOTENCY_OUTCOME_UNKNOWN: Final = ErrorKind(
+    "IDEMPOTENCY_OUTCOME_UNKNOWN",
+    409,
+    "The first request with this Idempotency-Key was sent, and nobody knows whether it ran",
+    "Look whether what it asked for is there; if not, send it with a new key. It is never run again under this one.",
+)
+IDEMPOTENCY_ANSWER_NOT_KEPT: Final = ErrorKind(
+    "IDEMPOTENCY_ANSWER_NOT_KEPT",
+    409,
+    "The first request with this Idempotency-Key was answered, but its answer was too large to be kept",
+    "It ran: look at what it made. It is not run again.",
+)
 PAYLOAD_TOO_LARGE: Final = ErrorKind(
     "PAYLOAD_TOO_LARGE",
     413,
     "The request's body is larger than allowed",
     "Send less, or raise MAX_BODY_BYTES.",
+)
+IDEMPOTENCY_KEY_REUSED: Final = ErrorKind(
+    "IDEMPOTENCY_KEY_REUSED",
+    422,
+    "This Idempotency-Key stands for another request",
+    "A key stands for one method, target, content type and body: use a new one for each request.",
 )
 RATE_LIMIT_EXCEEDED: Final = ErrorKind(
     "RATE_LIMIT_EXCEEDED",
@@ -109,7 +134,11 @@ ALL: Final = (
     NOT_FOUND,
     METHOD_NOT_ALLOWED,
     REQUEST_TIMEOUT,
+    IDEMPOTENCY_IN_PROGRESS,
+    IDEMPOTENCY_OUTCOME_UNKNOWN,
+    IDEMPOTENCY_ANSWER_NOT_KEPT,
     PAYLOAD_TOO_LARGE,
+    IDEMPOTENCY_KEY_REUSED,
     RATE_LIMIT_EXCEEDED,
     HEADERS_TOO_LARGE,
     INTERNAL_ERROR,

@@ -49,7 +49,7 @@ class Exchange:
 
     # accept
     special: list[tuple[bytes, bytes]]  # the fields that are not simply copied
-    noted: list[tuple[bytes, bytes]]  # the fields that speak of credentials or of caching
+    noted: list[tuple[bytes, bytes]]  # the fields that speak of credentials, of caching or of idempotency
     request_id = b""
     host = b""
     forwarded_for: bytes | None = None  # X-Forwarded-For as it came, its lines joined
@@ -66,10 +66,15 @@ class Exchange:
     # answer
     fetch: Any = None  # what becomes of the backend's response: see cache/keep.py
     cache_fields: tuple[tuple[bytes, bytes], ...] = ()  # X-Gateway-Cache and Cache-Status
+    # shed
+    shed = ""  # why it was refused: lag, backend; "" if it was not
+    among = 0  # requests that waited for backends when it began to, itself included; 0: it does not wait
     # deliver
     attempts = 0
     upstream_s = 0.0  # waiting for the backend until the head
     connection: Nudgeable | None = None  # the backend's, while one is held
+    was_sent = False  # a byte of the request was handed to a backend's socket
+    body: bytes | None = None  # the whole body, if a step before deliver has read it
     body_read = False  # the request's body was received to its end
     client_deadline = math.inf  # loop time until which the client must take or give bytes
     # disconnect

@@ -1,6 +1,6 @@
 """The path of a request, on one page.
 
-    accept -> authenticate -> admit -> answer -> deliver -> respond
+    accept -> authenticate -> admit -> answer -> claim -> deliver -> respond
 
 Each step is a door of the room that is named beside it; steps share the Exchange and do not know each other. The steps
 between accept and deliver answer, and end the path thereby, or let the request pass; what is switched off is no step.
@@ -40,10 +40,13 @@ class Gateway:
         self.steps: tuple[Step, ...] = ()
         """What may answer instead of a backend, in order:
 
+        forwarding/shed.py        too much for us?       503, before anybody is asked
         auth/authenticate.py      who is it?             401, 403, 429
         admission/admit.py        how often?             429; brings what the cache holds
         workers/listing.py        the list of workers?   from Redis
         cache/answer.py           known already?         a hit, a 304, or the wait for who fetches it
+        forwarding/shed.py        too much behind us?    503, for what needs a backend
+        idempotency/claim.py      submitted before?      a replay, 409, 422; 503 without Redis
         """
 
     async def http(self, x: Exchange) -> None:
@@ -93,7 +96,7 @@ class Gateway:
                 if not isinstance(answer, Answer):
                     answer = await answer
                 if answer is not None:
-                    if x.body_length and x.http_version != "2":
+                    if x.body_length and not x.body_read and x.http_version != "2":
                         x.must_close = True  # its body is not read
                     return answer
         return None

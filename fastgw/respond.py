@@ -86,6 +86,8 @@ async def respond(x: Exchange, answer: Answer) -> None:
     else:
         length = (b"content-length", b"%d" % len(answer.body))
         fields = [*answer.fields, length, _SERVER, *own_fields(x)]
+        if x.attempts:
+            fields.append((b"x-gateway-attempts", b"%d" % x.attempts))
     start, body = _MESSAGES[x.scope["type"]]
     await x.send({"type": start, "status": answer.status, "headers": fields})
     await x.send({"type": body, "body": b"" if x.method == b"HEAD" else answer.body})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import ssl
 from contextlib import AsyncExitStack
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from fastgw.admission.failures import Failures
 from fastgw.admission.rules import Rules
 from fastgw.auth.authenticate import Authenticate, Sources
 from fastgw.cache.cupboard import Cupboard
+from fastgw.cache.key import identity_scope
 from fastgw.endpoints import table
 from fastgw.endpoints.access import Access
 from fastgw.endpoints.cache import CachePage
@@ -25,20 +25,20 @@ from fastgw.endpoints.plugins import Plugins
 from fastgw.endpoints.table import Pages
 from fastgw.forwarding.deliver import Deliver, Limits
 from fastgw.forwarding.disconnect import Watch
+from fastgw.forwarding.leases import RENEW_EVERY_S, Leases
+from fastgw.forwarding.shed import Shed
 from fastgw.forwarding.websocket import Tunnel
 from fastgw.gateway import Gateway
+from fastgw.idempotency.claim import Claim
 from fastgw.periodic import Periodic
 from fastgw.protocol.forwarded import TrustedProxies
-from fastgw.routing.backend import Backend
-from fastgw.routing.choose import Choose
-from fastgw.routing.health import HealthChecks
+from fastgw.routing.fleet import Fleet
 from fastgw.settings.live import REFRESH_S, Live
 from fastgw.store.document import Document
 from fastgw.store.errors import StoreDown
 from fastgw.store.hot import Store
 from fastgw.store.keys import Keys
 from fastgw.store.topology import Topology
-from fastgw.upstream.pool import Pool
 from fastgw.workers.listing import PATH, Listing
 from fastgw.workers.parse import totals
 from fastgw.workers.registry import SCAN_EVERY_S, Registry
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 
     from fastgw.background import Drain
     from fastgw.gateway import Step
+    from fastgw.routing.findings import Findings
     from fastgw.settings.load import Loaded
     from fastgw.settings.model import Settings
-    from fastgw.settings.values import BackendAddress
 
 HASHES_EVERY_S = 2.0
 """How often the file of accepted hashes is looked at."""
@@ -62,8 +62,11 @@ SESSIONS_EVERY_S = 1.0
 class House:
     """The parts of one process, wired. To be opened inside the running loop."""
 
-    def __init__(self, loaded: Loaded, drain: Drain, embedded_url: str = "") -> None:
-        """drain: whether the process is on its way out. embedded_url: of the embedded Valkey, without a REDIS_URL."""
+    def __init__(self, loaded: Loaded, drain: Drain, embedded_url: str = "", findings: Findings | None = None) -> None:
+        """drain: whether the process is on its way out. embedded_url: of the embedded Valkey, without a REDIS_URL.
+
+        findings: of active checks, shared by the processes of the host; without it this process checks for itself.
+        """
         self._settings = settings = loaded.settings
         self._open = AsyncExitStack()
         self._holder = os.urandom(6).hex().encode()  # this process's name in the fleet
@@ -73,43 +76,61 @@ class House:
         self._is_embedded = not settings.redis_url
         self._store = Store(Keys(settings.redis_key_prefix), self._topology)
         self._open.push_async_callback(self._store.close)
-        tls = ssl.create_default_context() if any(a.scheme == "https" for a in settings.fastapi_url) else None
-        self._backends = [self._backend(address, tls) for address in settings.fastapi_url]
-        self._choose = Choose(self._backends)
-        self._checks = HealthChecks(self._backends, settings.router_health_path, tls)
-        self._open.push_async_callback(self._checks.close)
+        self._fleet = Fleet(settings, findings)
+        self._fleet.checks.is_leaving = lambda: drain.is_draining
+        self._open.push_async_callback(self._fleet.close)
+        self._backends, choose = self._fleet.backends, self._fleet.choose
         self.watch = Watch()
         self._open.callback(self.watch.close)
 
         self._accept = Accept(TrustedProxies(settings.trusted_proxies), settings.max_body_bytes)
-        self._deliver = Deliver(self._choose, self.watch, _limits(settings))
-        self._tunnel = Tunnel(self._choose, _handshake_s(settings), tls)
+        self._bound_load(settings)
+        leases = self._leases if self._leases.is_on else None
+        self._deliver = Deliver(choose, self.watch, _limits(settings), leases, self._shed)
+        self._tunnel = Tunnel(choose, _handshake_s(settings), self._fleet.tls)
         self.gateway = Gateway(self._accept, self._deliver, self._tunnel)
-        self._authenticate = self._authentication(settings)
-        self._admit = Admit(self._store, settings.gateway_workers)
-        self._cupboard = Cupboard(self._store, self._topology, self._admit.look_up, self._deliver, self._holder)
-        self._open.push_async_callback(self._cupboard.close)
-        self._registry = Registry(self._store, self._topology, self._holder)
-        self._open.push_async_callback(self._registry.close)
-        if settings.workers_source != "backend":
-            self._cupboard.lookup.own = frozenset({PATH})
-        self._listing = Listing(self._registry, settings.workers_source, settings.workers_format)
+        self._make_steps(settings)
         where = self._store.keys.config
         self._live = Live(loaded, Document(self._store, where), StoreDown, key=where.decode())
         self._live.subscribe(self._apply)
         self.pages = self._own_pages(drain)
         self._apply(settings)
 
+    def _bound_load(self, settings: Settings) -> None:
+        """What bounds the requests under way."""
+        self._shed = Shed() if settings.overload_protection else None
+        if self._shed is not None:
+            self._open.callback(self._shed.close)
+        per_identity, per_backend = settings.concurrency_limit_per_identity, settings.concurrency_limit_per_backend
+        self._leases = Leases(self._store, self._holder, per_identity, per_backend)
+
+    def _make_steps(self, settings: Settings) -> None:
+        """What may answer instead of a backend."""
+        self._authenticate = self._authentication(settings)
+        self._admit = Admit(self._store, settings.gateway_workers)
+        self._cupboard = Cupboard(self._store, self._topology, self._admit.look_up, self._deliver, self._holder)
+        self._open.push_async_callback(self._cupboard.close)
+        self._claim = Claim(self._store, self._holder, identity_scope, settings.idempotency_ttl_seconds)
+        self._open.push_async_callback(self._claim.close)
+        self._registry = Registry(self._store, self._topology, self._holder)
+        self._open.push_async_callback(self._registry.close)
+        if settings.workers_source != "backend":
+            self._cupboard.lookup.own = frozenset({PATH})
+        self._listing = Listing(self._registry, settings.workers_source, settings.workers_format)
+
     async def open(self) -> None:
         """Connect to Redis, take over what was changed at run time, and begin what is done again and again."""
         await self._store.open()
         await self._live.catch_up()
-        settings = self._settings
-        self._start("backend checks", self._checks.run, settings.router_health_check_interval / 1e3)
+        for name, job, interval_s in self._fleet.jobs:
+            self._start(name, job, interval_s)
         self._start("live settings", self._live.refresh, REFRESH_S)
         self._start("worker list", self._registry.refresh, SCAN_EVERY_S)
         self._start("lost leases", self._cupboard.give_back, 0.5)
         self._start("cache sweep", self._cupboard.sweep, self._cupboard.sweep_every_s)
+        self._start("idempotency claims", self._claim.renew, self._claim.renew_every_s)
+        if self._leases.is_on:
+            self._start("concurrency leases", self._leases.renew, RENEW_EVERY_S)
         if self._authenticate is not None:
             self._start("token hashes", self._authenticate.refresh, HASHES_EVERY_S)
             self._start("sessions", self._authenticate.flush, SESSIONS_EVERY_S)
@@ -124,19 +145,6 @@ class House:
         periodic = Periodic(name, job, interval_s)
         periodic.start()
         self._open.push_async_callback(periodic.close)
-
-    def _backend(self, address: BackendAddress, tls: ssl.SSLContext | None) -> Backend:
-        settings = self._settings
-        pool = Pool(
-            address.host,
-            address.port,
-            size=settings.fastapi_pool_size,
-            keepalive_s=settings.fastapi_keepalive / 1e3,
-            connect_timeout_s=settings.fastapi_connect_timeout / 1e3,
-            tls=tls if address.scheme == "https" else None,
-        )
-        self._open.push_async_callback(pool.close)
-        return Backend(address.url, address.authority.encode(), pool)
 
     def _authentication(self, settings: Settings) -> Authenticate | None:
         """The door of auth/, if anybody is asked who they are."""
@@ -159,7 +167,16 @@ class House:
         settings = self._settings
         health = Health(self._backends, self._tell_redis, lambda: drain.is_stopping, monotonic())
         plugins = Plugins(
-            (self._tell_auth, self._tell_limits, self._cupboard.told, self._tell_workers, self._tell_forwarding)
+            (
+                self._tell_auth,
+                self._tell_limits,
+                self._leases.told,
+                self._tell_overload,
+                self._cupboard.told,
+                self._claim.told,
+                self._tell_workers,
+                self._tell_forwarding,
+            )
         )
         access = Access(settings.admin_allow, settings.admin_token.get_secret_value())
         return Pages(
@@ -178,6 +195,7 @@ class House:
     def _apply(self, settings: Settings) -> None:
         """Put what can change into force. Requests under way keep what they began with."""
         logging.getLogger("fastgw").setLevel(settings.log_level.upper())
+        self._fleet.use(settings)
         self._accept.use(TrustedProxies(settings.trusted_proxies))
         self._deliver.use(_limits(settings))
         self._tunnel.use(_handshake_s(settings))
@@ -201,7 +219,7 @@ class House:
             max_body=settings.cache_max_body,
             routes={r.path.encode(): r.ttl_s or settings.cache_ttl_seconds for r in settings.cache_routes},
         )
-        steps: list[Step] = []
+        steps: list[Step] = [] if self._shed is None else [self._shed.door]
         if self._authenticate is not None:
             steps.append(self._authenticate)
         if rules is not None or settings.cache_enabled:
@@ -210,6 +228,9 @@ class House:
             steps.append(self._listing)
         if settings.cache_enabled:
             steps.append(self._cupboard.answer)
+        if self._shed is not None:
+            steps.append(self._shed.gate)
+        steps.append(self._claim)
         self.gateway.steps = tuple(steps)
 
     # -- what the pages tell --------------------------------------------------------------------------
@@ -239,6 +260,9 @@ class House:
         counts = {"rejected": self._admit.rejected, "decided_without_redis": self._admit.without_redis}
         return {"name": "rate-limit", "enabled": is_on, "state": state, **counts}
 
+    def _tell_overload(self) -> dict[str, Any]:
+        return {"name": "overload", "enabled": False, "state": "off"} if self._shed is None else self._shed.told()
+
     def _tell_workers(self) -> dict[str, Any]:
         is_on = self._settings.workers_source != "backend"
         state = "off" if not is_on else "degraded" if self._registry.is_stale else "active"
@@ -246,7 +270,15 @@ class House:
 
     def _tell_forwarding(self) -> dict[str, Any]:
         active = sum(backend.pool.active for backend in self._backends)
-        return {"name": "forwarding", "enabled": True, "state": "active", "connections_in_use": active}
+        budget = self._deliver.budget
+        return {
+            "name": "forwarding",
+            "enabled": True,
+            "state": "active",
+            "connections_in_use": active,
+            "retries": budget.spent,
+            "retries_refused": budget.refused,
+        }
 
 
 def _handshake_s(settings: Settings) -> float:

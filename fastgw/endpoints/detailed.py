@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from fastgw.endpoints.resources import resources
@@ -63,10 +64,26 @@ def _redis(redis: RedisState, status: str) -> dict[str, Any]:
 
 
 def _backend(backend: Backend) -> dict[str, Any]:
-    """{url, status, latency_ms, problem?}; latency_ms: of the last check that was answered."""
-    status = {True: "healthy", False: "unhealthy", None: "unknown"}[backend.is_healthy]
-    shown = {"url": backend.url, "status": status, "latency_ms": _rounded(backend.latency_ms)}
-    return {**shown, "problem": backend.problem} if backend.problem else shown
+    """One backend as this process sees it.
+
+    {url, status, state, in_use, share, ejections, in_flight, region?, weight, latency_ms, problem?}: status as active
+    checks find it, state as its requests show it; latency_ms of the last check that was answered.
+    """
+    record = backend.record
+    shown = {
+        "url": backend.url,
+        "status": {True: "healthy", False: "unhealthy", None: "unknown"}[backend.is_healthy],
+        "state": record.state.name.lower(),
+        "in_use": record.is_in_use,
+        "share": round(record.share(monotonic()), 2),
+        "ejections": record.ejections,
+        "in_flight": backend.in_flight,
+        "region": backend.region,
+        "weight": backend.weight,
+        "latency_ms": _rounded(backend.latency_ms),
+        "problem": backend.problem or record.complaint,
+    }
+    return {name: value for name, value in shown.items() if value or name not in {"region", "problem"}}
 
 
 def _rounded(milliseconds: float | None) -> float | None:

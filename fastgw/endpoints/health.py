@@ -67,6 +67,7 @@ class Health:
         seconds, timestamp is RFC 3339.
         """
         errors = [f"backend {b.url}: {b.problem}" for b in self._backends if b.is_healthy is False]
+        errors += [f"backend {b.url}: {b.record.complaint}" for b in self._backends if b.record.complaint]
         status, code = "healthy", 200
         redis = self._redis()
         if redis.is_up is False:

@@ -12,6 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from fastgw import __version__, app
+from fastgw.routing import regions
+from fastgw.routing.findings import Findings
 from fastgw.server.sockets import ListenError, listen
 from fastgw.server.supervisor import Supervisor
 from fastgw.settings.load import Loaded, SettingsError, load
@@ -37,6 +39,7 @@ def serve(loaded: Loaded) -> int:
     with ExitStack() as at_end:
         try:
             tls = check_tls(settings)
+            check_regions(settings)
             listeners = listen(settings.gateway_host, settings.gateway_port, settings.gateway_workers)
             for listener in listeners:
                 at_end.callback(listener.close)
@@ -45,7 +48,7 @@ def serve(loaded: Loaded) -> int:
                 if not settings.redis_url
                 else ""
             )
-        except (ListenError, EmbeddedValkeyError, TlsError) as error:
+        except (ListenError, EmbeddedValkeyError, TlsError, regions.RegionsError) as error:
             log.error("%s", error)  # noqa: TRY400 - the message says it all; a traceback would hide it
             return 1
         if embedded:
@@ -61,12 +64,13 @@ def serve(loaded: Loaded) -> int:
             settings.gateway_workers,
             ", ".join(backend.url for backend in settings.fastapi_url),
         )
+        findings = Findings()  # before any process is forked, so that all have the same
         supervisor = Supervisor(
             listeners,
-            partial(app.build, loaded, embedded),
+            partial(app.build, loaded, embedded, findings),
             tls=tls,
             grace_s=settings.shutdown_grace_seconds,
-            reload=partial(_reload, settings, embedded),
+            reload=partial(_reload, settings, embedded, findings),
         )
         return supervisor.run()
 
@@ -88,6 +92,15 @@ def check_tls(settings: Settings) -> tuple[str, str] | None:
             "give a PEM certificate chain and its unencrypted key"
         ) from None
     return cert, key
+
+
+def check_regions(settings: Settings) -> None:
+    """Raise RegionsError if REGIONS_FILE can't be used, with all that is wrong with it."""
+    if settings.regions_file is not None:
+        try:
+            regions.load(settings.regions_file)
+        except regions.RegionsError as error:
+            raise regions.RegionsError(f"REGIONS_FILE {settings.regions_file} can't be used:\n{error}") from None
 
 
 def configure_logging(level: str) -> None:
@@ -114,12 +127,13 @@ def raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _reload(running: Settings, embedded_url: str) -> Callable[[Drain], Any] | None:
+def _reload(running: Settings, embedded_url: str, findings: Findings) -> Callable[[Drain], Any] | None:
     """Read the settings anew, for SIGHUP. None if they are no good: the old ones stay in force."""
     try:
         loaded = load()
         check_tls(loaded.settings)
-    except (SettingsError, TlsError) as error:
+        check_regions(loaded.settings)
+    except (SettingsError, TlsError, regions.RegionsError) as error:
         log.error("reload refused, the settings in force stay: %s", error)  # noqa: TRY400 - see serve
         return None
     for warning in loaded.warnings:
@@ -141,4 +155,4 @@ def _reload(running: Settings, embedded_url: str) -> Callable[[Drain], Any] | No
     if bool(new.redis_url) == bool(embedded_url):  # the embedded one stays or is missed until the restart
         new = new.model_copy(update={"redis_url": running.redis_url})
         loaded = replace(loaded, settings=new)
-    return partial(app.build, loaded, embedded_url)
+    return partial(app.build, loaded, embedded_url, findings)

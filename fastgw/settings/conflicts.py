@@ -37,6 +37,7 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
             f"is true, but nobody could pass; set one of {', '.join(sources)}, or leave it unset",
         )
     yield from _unreadable("AUTH_TOKEN_HASHES_FILE", settings.auth_token_hashes_file)
+    yield from _unreadable("REGIONS_FILE", settings.regions_file)
     yield from _redis(settings)
 
 

@@ -42,6 +42,7 @@ Methods = Annotated[tuple[str, ...], of_text(parse.methods)]
 Origins = Annotated[tuple[str, ...], of_text(values.origins)]
 ApiKeys = Annotated[tuple[SecretStr, ...], of_text(parse.api_keys)]
 TokenHashes = Annotated[tuple[SecretStr, ...], of_text(parse.token_hashes)]
+FieldName = Annotated[str, of_text(parse.field_name)]
 UrlPath = Annotated[str, of_text(parse.path)]
 Host = Annotated[str, of_text(values.listen_host)]
 # A password may stand in these, so repr() leaves them out.
@@ -55,7 +56,9 @@ class RouterStrategy(StrEnum):
 
     ROUND_ROBIN = "round-robin"
     LEAST_CONNECTIONS = "least-connections"
+    TWO_CHOICES = "two-choices"
     REGION_AFFINITY = "region-affinity"
+    STICKY = "sticky"
 
 
 class RateLimitKey(StrEnum):
@@ -146,6 +149,7 @@ class Settings(BaseModel):
         "http://localhost:8000",
         "Backends, comma-separated; each may carry `;region=NAME;weight=N`.",
         example="http://10.0.0.5:8000;region=europe-west;weight=2",
+        live=True,
     )
     fastapi_timeout: Milliseconds = setting(
         30000, "To the first byte of a response, and between pieces of its body.", unit="ms", example="30000", live=True
@@ -161,7 +165,15 @@ class Settings(BaseModel):
         unit="ms",
         example="4000",
     )
-    router_strategy: RouterStrategy = setting("round-robin", "How a backend is chosen.", example="least-connections")
+    router_strategy: RouterStrategy = setting(
+        "round-robin", "How a backend is chosen.", example="least-connections", live=True
+    )
+    router_sticky_header: FieldName = setting(
+        "X-Session-ID", "For `sticky`: requests with the same value go to the same backend.", example="X-User-ID"
+    )
+    regions_file: FilePath | None = setting(
+        None, "For `region-affinity`: JSON of the deployment's own regions.", example="/etc/fastgw/regions.json"
+    )
     router_health_check_interval: Annotated[int, Field(ge=100, le=86_400_000)] = setting(
         10000, "Between active checks of a backend.", unit="ms", example="10000"
     )
@@ -251,6 +263,11 @@ class Settings(BaseModel):
     )
     concurrency_limit_per_backend: CountOrNone = setting(
         0, "Requests in flight per backend; 0: no limit.", example="200"
+    )
+    overload_protection: bool = setting(
+        False,
+        "Refuse early what neither this process nor the backends can carry. New: try it before relying on it.",
+        example="true",
     )
     max_body_bytes: Bytes = setting("100MiB", "Largest request body.", unit="bytes", example="100MiB")
     shutdown_grace_seconds: Annotated[int, Field(ge=0, le=86_400)] = setting(

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 NONE: Final = "none"
 """What stands for an empty list where the default is not empty: an empty variable means the default."""
 
+MAX_FIELD_NAME: Final = 100
+"""Characters; the longest in IANA's registry has 48."""
+
 # MB is 10**6 and MiB is 2**20 (IEC 80000-13); a bare letter is 2**10 and up, as in nginx and redis.conf.
 _BYTE_UNITS: Final = {
     "": 1, "b": 1,
@@ -97,6 +100,13 @@ def path(text: str) -> str:
         raise ValueError("does not begin with /")
     if not _PATH.fullmatch(text) or "#" in text:
         raise ValueError("holds a space, a # or a character that must be %-encoded")
+    return text
+
+
+def field_name(text: str) -> str:
+    """Read the name of a header field."""
+    if not _TOKEN.fullmatch(text) or len(text) > MAX_FIELD_NAME:
+        raise ValueError("is no name of a header field")
     return text
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fastgw.admission.admit import Admit
 from fastgw.app import App
 from fastgw.background import Drain
 from fastgw.settings.load import load
@@ -76,7 +77,7 @@ class Chain:
 
     @property
     def store(self) -> Any:
-        return self.app._gateway.steps[1]._store
+        return next(step for step in self.app._gateway.steps if isinstance(step, Admit))._store
 
     async def _send(self, message: Any) -> None:
         self.sends += 1

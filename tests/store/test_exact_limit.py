@@ -32,7 +32,7 @@ import pytest
 
 from tests.support.processes import ROOT, Gateway, Uvicorn
 
-SECONDS = float(os.environ.get("FASTGW_EXACT_SECONDS", "8"))
+SECONDS = float(os.environ.get("FASTGW_EXACT_SECONDS", "5"))
 LIMIT = 50
 WINDOW_US = 1_000_000
 GATEWAYS, WORKERS, CONNECTIONS = 2, 4, 4

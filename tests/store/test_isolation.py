@@ -183,6 +183,8 @@ def mixed_load(port: int) -> list[int]:
         ("/regions", "GET", None, {**good, "If_None_Match": '"x"'}),
         *((f"/api/v1/queue/stats?n={n}", "GET", None, good) for n in range(12)),
         ("/api/v1/jobs", "POST", b'{"type": "llm"}', good),
+        ("/api/v1/jobs", "POST", b'{"type": "llm"}', {**good, "Idempotency_Key": "once"}),
+        ("/api/v1/jobs", "POST", b'{"type": "llm"}', {**good, "Idempotency_Key": "once"}),
         ("/api/v1/jobs/1", "GET", None, good),
         ("/api/v1/jobs/1", "DELETE", None, good),
         ("/api/v1/workers/w0/next-job", "GET", None, {"X_Worker_Token": TOKEN}),
@@ -233,7 +235,17 @@ def test_a_mixed_load_writes_nothing_outside_our_prefix(servers) -> None:
         assert {200, 401} <= set(statuses)
         assert not {500, 502, 503, 504} & set(statuses), statuses
         ours = f"{PREFIX}*"
-        for kind in ("ratelimit", "ratelimit:auth", "cache:{", "cache:keys", "session", "config", "workers", "lease"):
+        for kind in (
+            "ratelimit",
+            "ratelimit:auth",
+            "cache:{",
+            "cache:keys",
+            "session",
+            "config",
+            "idempotency",
+            "workers",
+            "lease",
+        ):
             until(lambda kind=kind: names_of(servers, f"{PREFIX}{kind}*"), 8, f"{kind} among {names_of(servers, ours)}")
         until(lambda: {b"SSCAN", b"OBJECT"} <= {name for m in monitors for name in m.names()}, 12, "sweep and eviction")
     for node, monitor, kept in zip(nodes, monitors, before, strict=True):

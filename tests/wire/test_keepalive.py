@@ -187,3 +187,13 @@ def test_a_keepalive_below_uvicorns_costs_no_post(gateways):
         for pause_s in (0.68, 0.72, 0.98, 1.02):
             assert request(gateway.port, "/x", "POST", body=b"x").status == 200
             time.sleep(pause_s)
+
+
+@pytest.mark.parametrize(("method", "connections"), [("GET", 1), ("POST", 2)])
+def test_what_can_not_be_sent_twice_gets_no_connection_that_may_be_closing(to_scripted, scripted, method, connections):
+    """One that was idle for over a second may be near the end of the backend's keep-alive: a safe request risks it."""
+    scripted.use(keep_answering())
+    for _ in range(2):
+        assert request(to_scripted.port, "/health", method, body=b"{}" if method == "POST" else None).status == 200
+        time.sleep(1.1)
+    assert scripted.connections == connections

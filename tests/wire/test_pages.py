@@ -102,7 +102,16 @@ def test_detailed_health_shows_redis_addresses_without_their_password(gateways, 
 def test_plugins_are_the_built_in_stages(gateways, backend):
     gateway = gateways(backend.url, CACHE_ENABLED="false", RATE_LIMIT_ENABLED="true", RATE_LIMIT_MAX_REQUESTS=1000)
     plugins = {plugin["name"]: plugin for plugin in request(gateway.port, "/gateway/plugins").json["plugins"]}
-    assert list(plugins) == ["authentication", "rate-limit", "cache", "workers", "forwarding"]
+    assert list(plugins) == [
+        "authentication",
+        "rate-limit",
+        "concurrency-limit",
+        "overload",
+        "cache",
+        "idempotency",
+        "workers",
+        "forwarding",
+    ]
     assert (plugins["authentication"]["enabled"], plugins["authentication"]["state"]) == (False, "off")
     assert (plugins["rate-limit"]["enabled"], plugins["rate-limit"]["state"]) == (True, "active")
     assert (plugins["cache"]["enabled"], plugins["cache"]["state"]) == (False, "off")

@@ -13,6 +13,7 @@ from fastgw.endpoints.detailed import Detailed
 from fastgw.endpoints.health import Health, RedisState
 from fastgw.endpoints.plugins import Plugins
 from fastgw.routing.backend import Backend
+from fastgw.routing.ejection import Outcome
 from tests.pure.asgi import Client, accepted, exchange
 from tests.pure.loop import in_loop
 
@@ -44,9 +45,10 @@ async def test_it_is_the_health_page_with_what_it_rests_on() -> None:
         "breaker": "closed",
         "address": "redis://h:6379/0",
     }
+    as_new = {"state": "serving", "in_use": True, "share": 1.0, "ejections": 0, "in_flight": 0, "weight": 1}
     assert content["backends"] == [
-        {"url": "http://b:8000", "status": "healthy", "latency_ms": 1.235},
-        {"url": "http://b:8000", "status": "unknown", "latency_ms": None},
+        {"url": "http://b:8000", "status": "healthy", "latency_ms": 1.235, **as_new},
+        {"url": "http://b:8000", "status": "unknown", "latency_ms": None, **as_new},
     ]
     assert content["plugins"] == [{"name": "cache", "enabled": True, "state": "active"}]
     assert content["workers"] == {"total": 2, "online": 1}
@@ -72,3 +74,27 @@ async def test_status_and_problems_are_the_health_pages(backends: tuple[Backend,
     assert content["redis"]["problem"] == "no answer"
     assert content["backends"][-1]["problem"] == "refused"
     assert len(content["errors"]) == 2
+
+
+@in_loop
+async def test_what_requests_have_shown_of_a_backend_is_told() -> None:
+    ejected = Backend("http://b:8000", b"b:8000", NONE, region="asia-east", weight=3, is_healthy=True, in_flight=7)
+    for _ in range(3):
+        ejected.record.note(Outcome.TIMED_OUT, monotonic())
+    ejected.record.is_in_use = False
+    status, content = detailed(RedisState(True), ejected, backend(True)).report()
+    assert (status, content["status"]) == (200, "degraded")
+    assert content["errors"] == ["backend http://b:8000: ejected: requests timed out"]
+    assert content["backends"][0] == {
+        "url": "http://b:8000",
+        "status": "healthy",
+        "state": "ejected",
+        "in_use": False,
+        "share": 0.1,
+        "ejections": 1,
+        "in_flight": 7,
+        "region": "asia-east",
+        "weight": 3,
+        "latency_ms": None,
+        "problem": "ejected: requests timed out",
+    }

@@ -35,6 +35,7 @@ def test_sizes_in_bytes(text: str, size: int) -> None:
         (parse.token_hashes, f"{HASH.upper()}, {HASH}", (HASH,)),
         (parse.token_format, "{salt}:{token}", "{salt}:{token}"),
         (parse.path, "/health?full=1", "/health?full=1"),
+        (parse.field_name, "X-Session-ID", "X-Session-ID"),
         (parse.key_prefix, "gw:eu:", "gw:eu:"),
         (parse.rate_limit_rules, "/api/v1/jobs=20/60", (RateLimitRule("/api/v1/jobs", 20, 60_000),)),
         (
@@ -75,6 +76,9 @@ def test_good_texts(read: Callable[[str], object], text: str, value: object) -> 
         (parse.token_format, "{token", "without its partner"),
         (parse.token_format, "{token.__class__}", "no other braces"),
         (parse.token_format, "{token!r}", "no other braces"),
+        (parse.field_name, "X Session", "is no name of a header field"),
+        (parse.field_name, "X-Session:", "is no name of a header field"),
+        (parse.field_name, "x" * 101, "is no name of a header field"),
         (parse.key_prefix, "worker:", "belong to the platform"),
         (parse.key_prefix, "queue:x", "belong to the platform"),
         (parse.key_prefix, "gw*", "holds"),

@@ -21,6 +21,7 @@ def all_names(keys: Keys) -> list[bytes]:
         keys.cache_index,
         keys.cache_lease(b"{/regions}"),
         keys.session(b"ab12"),
+        keys.idempotency(b"ab12"),
         keys.config,
         keys.workers,
         keys.lease(b"worker-scan"),
@@ -32,6 +33,7 @@ def test_the_names_are_those_of_the_guide() -> None:
     assert keys.ratelimit(b"10.0.0.1") == b"gateway:ratelimit:10.0.0.1"
     assert keys.cache_index == b"gateway:cache:keys"
     assert keys.session(b"ab12") == b"gateway:session:ab12"
+    assert keys.idempotency(b"ab12") == b"gateway:idempotency:ab12"
     assert keys.config == b"gateway:config"
 
 
