@@ -17,26 +17,6 @@ if TYPE_CHECKING:
 SPECIAL: Final = HOP_BY_HOP | CLAIMS | frozenset({b"content-length", b"expect", b"host", b"via", b"x-request-id"})
 """Request fields that are not simply copied to the backend; heads.py says what becomes of each."""
 
-NOTED: Final = frozenset(
-    {
-        b"authorization",
-        b"cache-control",
-        b"cookie",
-        b"idempotency-key",
-        b"if-match",
-        b"if-modified-since",
-        b"if-none-match",
-        b"if-range",
-        b"if-unmodified-since",
-        b"origin",
-        b"pragma",
-        b"range",
-        b"x-api-key",
-        b"x-worker-token",
-    }
-)
-"""Request fields that authentication, the cache or idempotency look at. They are copied to the backend as they are."""
-
 NEVER_FORWARDED: Final = frozenset({b"CONNECT", b"TRACE"})
 """A tunnel is not what a gateway is for; TRACE would show credentials to scripts (RFC 9110 9.3.8)."""
 
@@ -69,13 +49,12 @@ class Accept:
         self._trusted = trusted
 
     def __call__(self, x: Exchange) -> None:  # noqa: C901 - one pass over the fields, for speed
-        """Sets special, noted, request_id, host, forwarded_for, client, is_peer_trusted and body_length.
+        """Sets special, request_id, host, forwarded_for, client, is_peer_trusted and body_length.
 
         Raises GatewayError: 400 for what could be read in two ways, 405, 413 before a byte of the body is
         read, 431.
         """
         special = x.special = [field for field in x.headers if field[0] in SPECIAL]
-        x.noted = [field for field in x.headers if field[0] in NOTED]
         hosts, request_id = 0, b""
         is_framed = x.http_version == "2"  # where frames tell
         for name, value in special:

@@ -53,11 +53,16 @@ class Gateway:
         """Serve one HTTP request to its end. Never raises: each failure is answered, or breaks the client off."""
         try:
             self.accept(x)  # accept.py                          may it be passed on?   400, 405, 413, 431
-            answer = await self._answered(x)  # the steps above
-            if answer is None:
+            for step in self.steps:  # the steps above: here, not in _answered, as a coroutine more takes 0.3 us
+                answer = step(x)
+                if answer is not None and not isinstance(answer, Answer):
+                    answer = await answer
+                if answer is not None:
+                    break
+            else:
                 answer = await self.deliver(x)  # forwarding/    who answers it?        502, 503, 504
             if answer is not None:
-                await respond(x, answer)
+                await self._answer(x, answer)
         except GatewayError as error:
             await self._refuse(x, error)
         except Exception as error:
@@ -72,7 +77,7 @@ class Gateway:
             self.accept(x)
             refusal = await self._answered(x) or await self.tunnel(x)
             if refusal is not None:
-                await respond(x, refusal)
+                await self._answer(x, refusal)
         except GatewayError as error:
             await self._refuse(x, error)
         except Exception as error:
@@ -96,10 +101,13 @@ class Gateway:
                 if not isinstance(answer, Answer):
                     answer = await answer
                 if answer is not None:
-                    if x.body_length and not x.body_read and x.http_version != "2":
-                        x.must_close = True  # its body is not read
                     return answer
         return None
+
+    async def _answer(self, x: Exchange, answer: Answer) -> None:
+        if x.body_length and not x.body_read and x.http_version != "2":
+            x.must_close = True  # its body is not read
+        await respond(x, answer)
 
     async def _refuse(self, x: Exchange, error: GatewayError) -> None:
         if x.fetch is not None and not x.head_sent and (answer := x.fetch.rescue(x)) is not None:
