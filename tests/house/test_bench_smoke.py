@@ -76,7 +76,7 @@ def test_the_chain_questions_compare_fastgw_with_nginx_and_hits_with_misses(tmp_
     for text in ("Full chain, cache miss", "Redis CPU us/request", "Misses and hits", "as a share of nginx_lua's"):
         assert text in done.stdout
     kept = json.loads((tmp_path / "latest" / "results.json").read_text())
-    assert kept["method"]["left_out"] == {}
+    assert not {"fastgw_chain", "nginx_lua"} & kept["method"]["left_out"].keys()
     cost, hits = kept["questions"]["chain_cost"], kept["questions"]["hit_cost"]
     assert set(cost) == set(hits) == {"fastgw_chain", "nginx_lua"}
     for peer in cost:

@@ -31,7 +31,7 @@ async def steadily(store, key, seconds: float = 20.0) -> None:
 
 
 @pytest.mark.slow
-@in_loop_for(40)
+@in_loop_for(100)
 async def test_a_failover_is_followed(sentinels) -> None:
     async with opened(sentinels.url) as store:
         key = store.keys.ratelimit(b"a")
@@ -46,7 +46,7 @@ async def test_a_failover_is_followed(sentinels) -> None:
 
 
 @pytest.mark.slow
-@in_loop_for(40)
+@in_loop_for(100)
 async def test_a_dead_master_is_replaced(sentinels) -> None:
     async with opened(sentinels.url) as store:
         key = store.keys.ratelimit(b"a")

@@ -285,7 +285,7 @@ class SentinelSet:
         until(lambda: old.info("role") == "slave", START_S, f"{old!r} is a replica")
         return new
 
-    def wait_for_another(self, old: Valkey, seconds: float = 15.0) -> Valkey:
+    def wait_for_another(self, old: Valkey, seconds: float = 60.0) -> Valkey:
         """Wait until all sentinels name one other master, and it is one; returns it."""
 
         def found() -> Valkey | None:

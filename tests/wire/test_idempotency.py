@@ -234,8 +234,12 @@ def test_a_backend_that_dies_with_the_request_leaves_an_unknown_outcome(
 ) -> None:
     gateway = connected(gateways(scripted.url, REDIS_URL=valkey.url, ROUTER_HEALTH_PATH="/_health"))
     scripted.answering(sent)
-    first = submit(gateway, path, key)
-    assert first.status == 502 if not sent else not first.is_complete
+    try:
+        first = submit(gateway, path, key)
+    except ConnectionResetError:  # which may overtake the head that was sent before it
+        assert sent
+    else:
+        assert first.status == 502 if not sent else not first.is_complete
     heads = len(scripted.heads)
     until(lambda: records(valkey)[0]["state"] == "unknown", 2, "the outcome")
     for _ in range(2):
