@@ -58,6 +58,9 @@ HASHES_EVERY_S = 2.0
 SESSIONS_EVERY_S = 1.0
 """How often what is known of credentials is written."""
 
+GIVE_BACK_EVERY_S = 0.5
+"""How often the cache's leases whose replies were lost are released; until then others wait for nobody."""
+
 
 class House:
     """The parts of one process, wired. To be opened inside the running loop."""
@@ -126,7 +129,7 @@ class House:
             self._start(name, job, interval_s)
         self._start("live settings", self._live.refresh, REFRESH_S)
         self._start("worker list", self._registry.refresh, SCAN_EVERY_S)
-        self._start("lost leases", self._cupboard.give_back, 0.5)
+        self._start("lost leases", self._cupboard.give_back, GIVE_BACK_EVERY_S)
         self._start("cache sweep", self._cupboard.sweep, self._cupboard.sweep_every_s)
         self._start("idempotency claims", self._claim.renew, self._claim.renew_every_s)
         if self._leases.is_on:

@@ -139,8 +139,10 @@ class AnswerFromCache:
                 if outcome is Verdict.PASS:
                     break
                 if outcome is Verdict.FAILED and stale is not None:
+                    self._shelf.keep.release(ask, mark=False)
                     return entry_answer(x, stale, self._shelf.now_ms(), STALE_ON_ERROR)
                 if not isinstance(outcome, Verdict) and _is_for(x, ask, flight.match):
+                    self._shelf.keep.release(ask, mark=False)
                     self.hits += 1
                     return entry_answer(x, outcome, self._shelf.now_ms(), collapsed=True)
             elif ask.lead == NOBODY_WAITS:
@@ -196,7 +198,10 @@ class AnswerFromCache:
         task.add_done_callback(self._renewals.discard)
 
     async def _renewal(self, x: Exchange, ask: Ask, stale: Copy) -> None:
-        if not await self._claim(x, ask) or ask.lead != 1 or self._shelf.flights.get(ask.flight_name) is not None:
+        if not await self._claim(x, ask) or ask.lead != 1:
+            return
+        if self._shelf.flights.get(ask.flight_name) is not None:
+            self._shelf.keep.release(ask, mark=False)
             return
         if self._fresh_by_now(x, ask) is not None:
             return

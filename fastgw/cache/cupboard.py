@@ -54,7 +54,7 @@ class Cupboard:
             await self._sweep.sweep()
 
     async def give_back(self) -> None:
-        """Release leases that may have been claimed by calls whose replies were lost; to be run twice a second."""
+        """Release leases that may have been claimed by calls whose replies were lost; to be run periodically."""
         while self.lookup.orphans and self._store.is_up:
             lease, holder = self.lookup.orphans.popleft()
             self._store.fire(lease, b"ZREM", lease, holder)
