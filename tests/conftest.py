@@ -35,9 +35,9 @@ def scripted() -> Iterator[ScriptedBackend]:
     server.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def running() -> Iterator[dict[tuple[object, ...], Gateway]]:
-    """The gateways that run, by backend and settings; ended with the session."""
+    """The gateways that run, by backend and settings; ended with the file, so that they ask no server of the next."""
     gateways: dict[tuple[object, ...], Gateway] = {}
     yield gateways
     with ThreadPoolExecutor(max_workers=8) as side_by_side:  # each drains for a second

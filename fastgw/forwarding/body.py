@@ -129,13 +129,13 @@ async def stream_response(x: Exchange, connection: Connection, fields: Fields, t
         if fetch is not None:
             fetch.piece(data)
         more = not reader.complete or reader.buffered > 0
+        if fetch is not None and not more:
+            fetch.end(x)  # before the last piece goes out: whoever has read all of it finds it stored
         x.client_deadline = loop.time() + CLIENT_STALL_SECONDS
         for start in range(0, len(data), PIECE_BYTES):
             piece: Any = data if len(data) <= PIECE_BYTES else data[start : start + PIECE_BYTES]
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         x.client_deadline = math.inf
-    if fetch is not None:
-        fetch.end(x)
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

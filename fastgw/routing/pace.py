@@ -28,6 +28,9 @@ GAIN_AFTER_QUIET: Final = 0.5
 SLOW_RATIO: Final = 2.0
 """Below this, differences are noise: equal servers with mixed requests differ by a third at times."""
 
+NOISE_S: Final = 0.002
+"""A smaller difference makes nobody slow: among answers of a millisecond it is a hiccup of the machine."""
+
 MAX_RATIO: Final = 32.0
 """Slower than that is not told apart, so that it fades within a quarter of a minute."""
 
@@ -60,7 +63,7 @@ class Paces:
         backend.pace_s = pace_s
         backend.quiet = 0
         self._fastest_s = min(self._fastest_s, pace_s)
-        weigh(backend, pace_s / self._fastest_s)
+        weigh(backend, self._ratio(pace_s))
 
     def fade(self, backends: Iterable[Backend]) -> None:
         """To be called every FADE_EVERY_S: who was not heard of since is thought to be a little faster than before."""
@@ -72,10 +75,15 @@ class Paces:
         """Weigh all anew: their weights, or who they are, have changed."""
         self._fastest_s = min((b.pace_s for b in backends if b.pace_s), default=math.inf)
         for backend in backends:
-            ratio = min(backend.pace_s / self._fastest_s, MAX_RATIO)
+            ratio = min(self._ratio(backend.pace_s), MAX_RATIO)
             if backend.quiet > 1:
                 ratio **= FADE ** (backend.quiet - 1)
             weigh(backend, ratio)
+
+    def _ratio(self, pace_s: float) -> float:
+        """Times of the fastest's pace; 1 if the difference is noise."""
+        fastest_s = self._fastest_s
+        return pace_s / fastest_s if pace_s > fastest_s + NOISE_S else 1.0
 
 
 def weigh(backend: Backend, ratio: float) -> None:

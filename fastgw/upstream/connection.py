@@ -64,6 +64,7 @@ class Connection(asyncio.Protocol):
         "_loop",
         "_lost",
         "_on_close",
+        "_poll",
         "_transport",
         "_waiter",
         "deadline",
@@ -81,6 +82,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._on_close = on_close
         self._is_made = False
+        self._poll: select.poll | None = None  # see is_quiet
         self._transport: asyncio.Transport  # set by connection_made, as is _flow
         self._flow: Flow
         self.reader = ResponseReader()
@@ -123,12 +125,16 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_quiet(self) -> bool:
-        """Whether the kernel holds nothing of the backend that was not read yet, not even its end. 1.5 us."""
-        sock = self._transport.get_extra_info("socket")
-        if sock is None:
-            return True
-        poll = select.poll()
-        poll.register(sock.fileno(), select.POLLIN | select.POLLRDHUP)
+        """Whether the kernel holds nothing of the backend that was not read yet, not even its end. 0.7 us.
+
+        The loop's own knowledge is as old as its last look at the sockets: on a busy machine, a tenth of a second.
+        """
+        poll = self._poll
+        if poll is None:
+            if (sock := self._transport.get_extra_info("socket")) is None:
+                return True
+            poll = self._poll = select.poll()
+            poll.register(sock.fileno(), select.POLLIN | select.POLLRDHUP)
         return not poll.poll(0)
 
     @property

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 SWEEP_SECONDS: Final = 0.05
 """How often deadlines and idle connections are looked at, hence how late a time-out may come."""
 
-TRUSTED_IDLE_S: Final = 0.05
-"""Up to this a connection is not asked about: the loop has heard of it a moment ago, and asking costs 1.5 us."""
-
 CAREFUL_IDLE_S: Final = 1.0
 """Longest idle time of a connection for a request that can't be sent twice: half of the shortest keep-alive in use
 (gunicorn's 2 s), so that the server does not close it in the very moment. An older one is not worth a lost job; a new
@@ -95,7 +92,7 @@ class Pool:
             if careful and idle_s > CAREFUL_IDLE_S:
                 idle.append(connection)  # those below are older still
                 return None
-            if connection.idle_until > now and (not careful or idle_s < TRUSTED_IDLE_S or connection.is_quiet):
+            if connection.idle_until > now and (not careful or connection.is_quiet):
                 connection.activate()
                 return connection
             connection.abort()

@@ -44,7 +44,7 @@ async def test_all_are_deleted_and_counted(servers) -> None:
     ours = fill(servers)
     async with Topology(servers.url).client() as client:
         assert await delete(client, [*ours, b"gateway:cache:{none}"]) == MANY
-        assert [name async for page in scan(client, "gateway:*") for name in page] == []
+        assert [name async for page in scan(client, "gateway:cache:*") for name in page] == []
         assert len([name async for page in scan(client, "worker:*") for name in page]) == 20
         assert await delete(client, []) == 0
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import shutil
 import signal
 import socket
@@ -25,6 +24,7 @@ from redis.retry import Retry
 from fastgw.store.acl import PASSWORD_TO_CHANGE, USER
 from fastgw.store.embedded import dies_with_parent, find_binary
 from fastgw.store.slots import SLOTS, slot_of
+from tests.support.ports import free_pair
 from tests.support.valkey_monitor import Monitor
 from tests.support.wait import until
 
@@ -33,26 +33,13 @@ PASSWORD: Final = "a-password-of-tests"
 SERVICE: Final = "main"
 START_S: Final = 10.0
 
-PORTS: Final = range(20_000, 32_000)
-"""Below Linux' ephemeral ports: else a client that tries a dead server's port again and again could meet itself."""
-
-
-def listening_port() -> int:
-    """A port for a server that may be stopped and started again; the one behind it is free too, for a Cluster's bus."""
-    while True:
-        port = random.choice(PORTS)
-        with socket.socket() as one, socket.socket() as next_one, contextlib.suppress(OSError):
-            one.bind(("127.0.0.1", port))
-            next_one.bind(("127.0.0.1", port + 1))
-            return port
-
 
 class Valkey:
     """One server, empty, nothing on disk but its log; started by `with` or start()."""
 
     def __init__(self, *arguments: str, port: int = 0) -> None:
         """arguments: more options of the server, as `--name`, value; port: default a free one."""
-        self.port = port or listening_port()
+        self.port = port or free_pair()
         self.url = f"redis://{USER}:{PASSWORD}@127.0.0.1:{self.port}"
         self.admin = admin_client(self.port)
         self.directory = Path(tempfile.mkdtemp(prefix="fastgw-test-valkey-"))
@@ -224,7 +211,7 @@ class SentinelSet:
 
     def __init__(self, replicas: int = 2) -> None:
         self.servers = [Valkey("--repl-diskless-sync-delay", "0") for _ in range(1 + replicas)]
-        self._ports = [listening_port() for _ in range(3)]
+        self._ports = [free_pair() for _ in range(3)]
         self._ids = [f"{number:040x}" for number in range(1, 4)]
         self.sentinels = [Sentinel(port, self._configuration(port)) for port in self._ports]
         hosts = ",".join(f"127.0.0.1:{port}" for port in self._ports)
@@ -435,6 +422,6 @@ class Cluster:
 
     @staticmethod
     def _node() -> Valkey:
-        port = listening_port()
+        port = free_pair()
         bus = ("--cluster-port", str(port + 1))
         return Valkey("--cluster-enabled", "yes", *bus, "--cluster-node-timeout", "2000", port=port)

@@ -82,6 +82,13 @@ def get(gateway: Gateway, path: str, query: str = FRESH) -> str | None:
     return state(request(gateway.port, f"{path}?{query}"))
 
 
+def get_known(gateway: Gateway, path: str) -> str | None:
+    """HIT if it is there; nothing is fetched (RFC 9111 5.2.1.7)."""
+    response = request(gateway.port, f"{path}?{FRESH}", **{"Cache-Control": "only-if-cached"})
+    assert response.status in {200, 504}
+    return response.header("x-gateway-cache")
+
+
 def fill(gateway: Gateway, *paths: str, query: str = FRESH) -> None:
     """Have these stored."""
     with ThreadPoolExecutor(8) as pool:
@@ -117,9 +124,8 @@ def test_there_are_never_more_than_allowed_for_long(sized, servers):
     until(lambda: count(servers) <= MAX_SIZE, SWEPT_S, "the eviction")
     until(lambda: is_true(servers), SWEPT_S, "a true index")
     assert MAX_SIZE // 2 <= len(entries(servers)) <= MAX_SIZE, "no more than need be"
-    with ThreadPoolExecutor(8) as pool:
-        again = list(pool.map(lambda number: get(gateway, f"/{number}"), range(60)))
-    assert "HIT" in again
+    known = [get_known(gateway, f"/{number}") for number in range(60)]
+    assert 0 < known.count("HIT") <= MAX_SIZE
 
 
 def test_what_was_used_again_survives_what_was_not(small, valkey):

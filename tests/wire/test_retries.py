@@ -236,7 +236,16 @@ def test_a_streamed_upload_whose_backend_fails_is_not_sent_again(two):
         connection.head()
         connection.sock.recv(65536)
 
+    def takes_all(connection):
+        connection.head()
+        missing = 300_000 - len(connection.data)
+        while missing > 0 and (piece := connection.sock.recv(65536)):
+            missing -= len(piece)
+        connection.send(GOOD)  # only now: a request that is answered before its end is broken off
+        connection.until_closed()
+
     bad.use(takes_some)
+    good.use(takes_all)
     statuses = []
     for _ in range(2):
         with RawClient(gateway.port) as client:

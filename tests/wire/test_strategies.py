@@ -58,7 +58,10 @@ def test_round_robin_by_weight_over_processes(gateways, three) -> None:
 @pytest.mark.parametrize("strategy", ["least-connections", "two-choices"])
 def test_the_busy_one_is_spared(gateways, three, strategy) -> None:
     gateway = gateways(urls(three), ROUTER_STRATEGY=strategy)
-    busy = threading.Thread(target=lambda: request(gateway.port, "/slow?s=1.5"))
+    counted(gateway, three, 100)  # so that one hiccup makes nobody slow
+    for one in three:
+        request(one.port, "/_reset")
+    busy = threading.Thread(target=lambda: request(gateway.port, "/slow?s=4"))
     busy.start()
     slow_at = until(lambda: next((n for n, one in zip("abc", three, strict=True) if is_slow(one)), ""), 5, "the start")
     chosen = counted(gateway, three, 30)
@@ -68,7 +71,7 @@ def test_the_busy_one_is_spared(gateways, three, strategy) -> None:
     assert slow_at not in chosen
     assert len(chosen) == 2
     if strategy == "least-connections":
-        assert set(chosen.values()) == {15}
+        assert set(chosen.values()) <= set(range(13, 18))
 
 
 def is_slow(one: Uvicorn) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastgw.routing.pace import FADE_EVERY_S, MAX_RATIO, SLOW_RATIO, Paces
+from fastgw.routing.pace import FADE_EVERY_S, MAX_RATIO, NOISE_S, SLOW_RATIO, Paces
 from tests.pure.routing.support import backends
 
 FORGOTTEN_S = 20
@@ -112,3 +112,13 @@ def test_when_the_fastest_goes_the_next_is_the_measure() -> None:
     paces.renew([b, c])
     assert (b.request_load, c.request_load) == (1.0, 1.0)
     assert repr(paces) == "<Paces fastest=50.0 ms>"
+
+
+def test_among_answers_of_a_millisecond_a_hiccup_makes_nobody_slow() -> None:
+    a, b = backends("ab")
+    paces = Paces()
+    paces.note(a, 0.0005)
+    paces.note(b, 0.0005 + NOISE_S)
+    assert (b.request_load, b.idle_load) == (1.0, 0.0)
+    paces.renew([a, b])
+    assert (b.request_load, b.idle_load) == (1.0, 0.0)

@@ -103,7 +103,9 @@ def test_every_setting_is_explained_and_its_example_is_good(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "file"), [(env_example, ".env.example"), (settings_page, "docs/reference/settings.md")], ids=str
+    ("page", "file"),
+    [(env_example, ".env.example"), (settings_page, "docs/reference/settings.md")],
+    ids=["env", "settings"],
 )
 def test_generated_page_is_up_to_date(page: Callable[[], str], file: str) -> None:
     assert (ROOT / file).read_text(encoding="utf-8") == page(), "run: make docs"
