@@ -14,7 +14,15 @@ from fastgw.protocol.framing import body_length
 if TYPE_CHECKING:
     from fastgw.exchange import Exchange
 
-SPECIAL: Final = HOP_BY_HOP | CLAIMS | frozenset({b"content-length", b"expect", b"host", b"via", b"x-request-id"})
+TRACE_FIELDS: Final = frozenset({b"traceparent", b"tracestate"})
+"""W3C Trace Context: replaced where requests are traced."""
+
+SPECIAL: Final = (
+    HOP_BY_HOP
+    | CLAIMS
+    | TRACE_FIELDS
+    | {b"content-length", b"expect", b"host", b"via", b"x-request-id", b"x-request-start"}
+)
 """Request fields that are not simply copied to the backend; heads.py says what becomes of each."""
 
 NEVER_FORWARDED: Final = frozenset({b"CONNECT", b"TRACE"})
@@ -48,8 +56,8 @@ class Accept:
         """Whose X-Forwarded-For is believed from now on."""
         self._trusted = trusted
 
-    def __call__(self, x: Exchange) -> None:  # noqa: C901 - one pass over the fields, for speed
-        """Sets special, request_id, host, forwarded_for, client, is_peer_trusted and body_length.
+    def __call__(self, x: Exchange) -> None:  # noqa: C901, PLR0912 - one pass over the fields, for speed
+        """Sets special, request_id, host, forwarded_for, client, is_peer_trusted, trace_fields and body_length.
 
         Raises GatewayError: 400 for what could be read in two ways, 405, 413 before a byte of the body is
         read, 431.
@@ -69,6 +77,10 @@ class Accept:
                 is_framed = x.must_close = True
             elif name == b"x-request-id":
                 request_id = value
+            elif name in TRACE_FIELDS:
+                x.trace_fields = (*x.trace_fields, (name, value))
+            elif name == b"x-request-start":
+                x.request_start = value
             elif name == b"x-forwarded-for":
                 x.forwarded_for = value if x.forwarded_for is None else x.forwarded_for + b", " + value
         x.request_id = request_id if request_id and _SANE_REQUEST_ID.fullmatch(request_id) else self._new_id()

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from fastgw.endpoints.table import ROOT
 from fastgw.exchange import Exchange
+from fastgw.telemetry import logs
+from fastgw.telemetry.writer import LogWriter
 from fastgw.wiring import House
 
 if TYPE_CHECKING:
@@ -15,24 +17,33 @@ if TYPE_CHECKING:
     from fastgw.endpoints.table import Pages
     from fastgw.exchange import Receive, Scope, Send
     from fastgw.gateway import Gateway
-    from fastgw.routing.findings import Findings
     from fastgw.settings.load import Loaded
+    from fastgw.wiring import Shared
 
 
 class App:
     """One process's ASGI 3 application. It must be given its lifespan events before the first request."""
 
-    def __init__(self, loaded: Loaded, embedded_url: str, drain: Drain, findings: Findings | None = None) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        embedded_url: str,
+        drain: Drain,
+        shared: Shared | None = None,
+        writer: LogWriter | None = None,
+    ) -> None:
         """embedded_url: of the embedded Valkey, or "". drain: told by the server when the process is to stop.
 
-        findings: of active checks, shared with the other processes, if there are any.
+        shared: with the other processes, if there are any. writer: of log lines; without it there is no access log.
         """
         self._loaded = loaded
         self._embedded_url = embedded_url
         self._drain = drain
-        self._findings = findings
+        self._shared = shared
+        self._writer = writer
         self._gateway: Gateway
         self._pages: Pages
+        self._elsewhere = ""
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """See the ASGI specification. What it returns never raises for a request.
@@ -48,21 +59,25 @@ class App:
         if kind != "http":
             is_own = self._pages.find(scope["path"]) is not None
             return self._gateway.page(x, self._pages.unknown) if is_own else self._gateway.websocket(x)
-        if scope["path"].startswith(ROOT) and (page := self._pages.find(scope["path"])) is not None:
+        path = scope["path"]
+        if (path.startswith(ROOT) or path == self._elsewhere) and (page := self._pages.find(path)) is not None:
             return self._gateway.page(x, page)
         return self._gateway.http(x)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()  # lifespan.startup
-        house = House(self._loaded, self._drain, self._embedded_url, self._findings)
+        house = House(self._loaded, self._drain, self._embedded_url, self._shared, self._writer)
         await house.open()
         self._gateway, self._pages = house.gateway, house.pages
+        self._elsewhere = house.pages.elsewhere
         await send({"type": "lifespan.startup.complete"})
         await receive()  # lifespan.shutdown
         await house.close()
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def build(loaded: Loaded, embedded_url: str, findings: Findings, drain: Drain) -> App:
-    """The application for one worker process. findings: shared by all of them."""
-    return App(loaded, embedded_url, drain, findings)
+def build(loaded: Loaded, embedded_url: str, shared: Shared, drain: Drain) -> App:
+    """The application for one worker process, in that process. shared: by all of them."""
+    writer = LogWriter()
+    logs.configure(loaded.settings.log_level, loaded.settings.log_format, writer)
+    return App(loaded, embedded_url, drain, shared, writer)

@@ -76,8 +76,19 @@ class Exchange:
     forwarded_for: bytes | None = None  # X-Forwarded-For as it came, its lines joined
     is_peer_trusted = False
     must_close = False  # the process is draining: the client is told to close
+    trace_fields: tuple[tuple[bytes, bytes], ...] = ()  # traceparent and tracestate, as they came
+    request_start = b""  # X-Request-Start, as it came
     body_length = 0  # bytes, or protocol.framing.UNKNOWN_LENGTH
+    # observe, at the beginning
+    trace_id = b""  # hex; b"": not traced
+    span_id = b""  # of gateway:proxy
+    parent_span_id = b""
+    is_sampled = False
+    trace_lines = b""  # what a backend is told: traceparent and tracestate, each with its line end
+    trace_line_count = 0
+    stages: tuple[tuple[str, float, float, dict[str, Any]], ...] = ()  # of sampled ones: name, begun, seconds, tags
     # authenticate
+    refused_for = ""  # why authentication refused it; "" if it did not
     identity = ""  # "key:NAME", "token:DIGEST-START", "worker:ID"; "" without a credential that was judged
     credential = b""  # of the only credential, which was found good: 15 hex of its digest, and its field's third letter
     # admit
@@ -92,7 +103,10 @@ class Exchange:
     among = 0  # requests that waited for backends when it began to, itself included; 0: it does not wait
     # deliver
     attempts = 0
+    backend = ""  # host:port of the last one that was chosen
+    failures: tuple[tuple[str, str], ...] = ()  # of tries that failed: backend, reason
     upstream_s = 0.0  # waiting for the backend until the head
+    client_s = 0.0  # waiting for the first piece of the request's body
     connection: Nudgeable | None = None  # the backend's, while one is held
     was_sent = False  # a byte of the request was handed to a backend's socket
     body: bytes | None = None  # the whole body, if a step before deliver has read it
@@ -105,6 +119,7 @@ class Exchange:
     # respond
     head_sent = False
     status = 0
+    own_s = 0.0  # until the answer's head, without the waits for the backend and for the client
     end = End.FAILED
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -121,6 +136,10 @@ class Exchange:
         self.http_version: str = scope["http_version"]
         self.peer: str = scope["client"][0]
         self.client = self.peer  # accept replaces it by the one behind trusted proxies
+
+    def stage(self, name: str, begun: float, **tags: Any) -> None:
+        """A stage of a sampled request has ended that began at `begun`."""
+        self.stages = (*self.stages, (name, begun, perf_counter() - begun, tags))
 
     @property
     def noted(self) -> list[tuple[bytes, bytes]]:

@@ -1,6 +1,6 @@
 """The path of a request, on one page.
 
-    accept -> authenticate -> admit -> answer -> claim -> deliver -> respond
+    accept -> authenticate -> admit -> answer -> claim -> deliver -> respond -> observe
 
 Each step is a door of the room that is named beside it; steps share the Exchange and do not know each other. The steps
 between accept and deliver answer, and end the path thereby, or let the request pass; what is switched off is no step.
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fastgw.exchange import Exchange
     from fastgw.forwarding.deliver import Deliver
     from fastgw.forwarding.websocket import Tunnel
+    from fastgw.telemetry.observe import Observe
 
     Step = Callable[[Exchange], Answer | Awaitable[Answer | None] | None]
 
@@ -32,8 +33,11 @@ log = logging.getLogger("fastgw.gateway")
 class Gateway:
     """The steps of a request, in order."""
 
-    def __init__(self, accept: Accept, deliver: Deliver, tunnel: Tunnel) -> None:
+    def __init__(self, accept: Accept, deliver: Deliver, tunnel: Tunnel, observe: Observe) -> None:
         """See the modules of the same names."""
+        self.observe = observe
+        self.active = 0
+        """Requests under way."""
         self.accept = accept
         self.deliver = deliver
         self.tunnel = tunnel
@@ -51,8 +55,10 @@ class Gateway:
 
     async def http(self, x: Exchange) -> None:
         """Serve one HTTP request to its end. Never raises: each failure is answered, or breaks the client off."""
+        self.active += 1
         try:
             self.accept(x)  # accept.py                          may it be passed on?   400, 405, 413, 431
+            self.observe.begin(x)  # telemetry/tracing.py        in which trace?
             for step in self.steps:  # the steps above: here, not in _answered, as a coroutine more takes 0.3 us
                 answer = step(x)
                 if answer is not None and not isinstance(answer, Answer):
@@ -70,11 +76,15 @@ class Gateway:
         finally:
             if x.fetch is not None:
                 x.fetch.broken()
+            self.active -= 1
+            self.observe(x)  # telemetry/                        what became of it?     metrics, a log line, a span
 
     async def websocket(self, x: Exchange) -> None:
         """Serve one WebSocket to its end. Never raises."""
+        self.active += 1
         try:
             self.accept(x)
+            self.observe.begin(x)
             refusal = await self._answered(x) or await self.tunnel(x)
             if refusal is not None:
                 await self._answer(x, refusal)
@@ -82,6 +92,9 @@ class Gateway:
             await self._refuse(x, error)
         except Exception as error:
             await self._fail(x, error)
+        finally:
+            self.active -= 1
+            self.observe(x)
 
     async def page(self, x: Exchange, page: Callable[[Exchange], Awaitable[None]]) -> None:
         """Serve one of the gateway's own pages. Never raises."""
@@ -120,6 +133,7 @@ class Gateway:
     async def _fail(self, x: Exchange, error: Exception) -> None:
         """A fault of ours: logged whole, told to the client in one line; the process goes on."""
         x.end = End.FAILED
+        self.observe.fault(error)
         log.error("request %s failed", x.request_id.decode(), exc_info=error)
         if x.head_sent:
             cut_short(x)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import AsyncExitStack
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,10 @@ from fastgw.endpoints.cache import CachePage
 from fastgw.endpoints.config import ConfigPage
 from fastgw.endpoints.detailed import Detailed
 from fastgw.endpoints.health import Health, RedisState
+from fastgw.endpoints.metrics import MetricsPage
+from fastgw.endpoints.overview import Overview
 from fastgw.endpoints.plugins import Plugins
+from fastgw.endpoints.resources import resident_mb
 from fastgw.endpoints.table import Pages
 from fastgw.forwarding.deliver import Deliver, Limits
 from fastgw.forwarding.disconnect import Watch
@@ -32,6 +36,7 @@ from fastgw.gateway import Gateway
 from fastgw.idempotency.claim import Claim
 from fastgw.periodic import Periodic
 from fastgw.protocol.forwarded import TrustedProxies
+from fastgw.routing.findings import Findings
 from fastgw.routing.fleet import Fleet
 from fastgw.settings.live import REFRESH_S, Live
 from fastgw.store.document import Document
@@ -39,18 +44,23 @@ from fastgw.store.errors import StoreDown
 from fastgw.store.hot import Store
 from fastgw.store.keys import Keys
 from fastgw.store.topology import Topology
+from fastgw.telemetry import families, gauges
+from fastgw.telemetry.exposition import expose
+from fastgw.telemetry.ledger import Ledger
+from fastgw.telemetry.station import Station
 from fastgw.workers.listing import PATH, Listing
-from fastgw.workers.parse import totals
+from fastgw.workers.parse import by_region, totals
 from fastgw.workers.registry import SCAN_EVERY_S, Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from fastgw.background import Drain
     from fastgw.gateway import Step
-    from fastgw.routing.findings import Findings
     from fastgw.settings.load import Loaded
     from fastgw.settings.model import Settings
+    from fastgw.telemetry.gauges import Value
+    from fastgw.telemetry.writer import LogWriter
 
 HASHES_EVERY_S = 2.0
 """How often the file of accepted hashes is looked at."""
@@ -62,16 +72,36 @@ GIVE_BACK_EVERY_S = 0.5
 """How often the cache's leases whose replies were lost are released; until then others wait for nobody."""
 
 
+class Shared:
+    """What the processes of a host have in common. To be made before they are forked."""
+
+    def __init__(self, processes: int) -> None:
+        """processes: how many there are at a time, but for reloads."""
+        self.findings = Findings()
+        self.ledger = Ledger(processes)
+
+
 class House:
     """The parts of one process, wired. To be opened inside the running loop."""
 
-    def __init__(self, loaded: Loaded, drain: Drain, embedded_url: str = "", findings: Findings | None = None) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        drain: Drain,
+        embedded_url: str = "",
+        shared: Shared | None = None,
+        writer: LogWriter | None = None,
+    ) -> None:
         """drain: whether the process is on its way out. embedded_url: of the embedded Valkey, without a REDIS_URL.
 
-        findings: of active checks, shared by the processes of the host; without it this process checks for itself.
+        shared: by the processes of the host; without it this process checks and counts for itself. writer: of log
+        lines; without it there is no access log.
         """
         self._settings = settings = loaded.settings
         self._open = AsyncExitStack()
+        self._shared = shared or Shared(1)
+        self._station = Station(settings, self._shared.ledger, writer)
+        self._open.push_async_callback(self._station.close)
         self._holder = os.urandom(6).hex().encode()  # this process's name in the fleet
         self._topology = Topology(
             settings.redis_url or embedded_url, settings.redis_password.get_secret_value() or None, settings.redis_db
@@ -79,7 +109,7 @@ class House:
         self._is_embedded = not settings.redis_url
         self._store = Store(Keys(settings.redis_key_prefix), self._topology)
         self._open.push_async_callback(self._store.close)
-        self._fleet = Fleet(settings, findings)
+        self._fleet = Fleet(settings, None if shared is None else shared.findings)
         self._fleet.checks.is_leaving = lambda: drain.is_draining
         self._open.push_async_callback(self._fleet.close)
         self._backends, choose = self._fleet.backends, self._fleet.choose
@@ -91,7 +121,7 @@ class House:
         leases = self._leases if self._leases.is_on else None
         self._deliver = Deliver(choose, self.watch, _limits(settings), leases, self._shed)
         self._tunnel = Tunnel(choose, _handshake_s(settings), self._fleet.tls)
-        self.gateway = Gateway(self._accept, self._deliver, self._tunnel)
+        self.gateway = Gateway(self._accept, self._deliver, self._tunnel, self._station.observe)
         self._make_steps(settings)
         where = self._store.keys.config
         self._live = Live(loaded, Document(self._store, where), StoreDown, key=where.decode())
@@ -127,6 +157,7 @@ class House:
         await self._live.catch_up()
         for name, job, interval_s in self._fleet.jobs:
             self._start(name, job, interval_s)
+        self._start("figures", self._station.measure(self._figures).refresh, gauges.REFRESH_S)
         self._start("live settings", self._live.refresh, REFRESH_S)
         self._start("worker list", self._registry.refresh, SCAN_EVERY_S)
         self._start("lost leases", self._cupboard.give_back, GIVE_BACK_EVERY_S)
@@ -190,7 +221,10 @@ class House:
                 config=ConfigPage(self._live),
                 plugins=plugins,
                 cache=CachePage(self._cupboard.purge),
+                metrics=MetricsPage(partial(expose, self._shared.ledger)) if settings.metrics_enabled else None,
+                overview=Overview(self._shared.ledger, health, self._tell_redis, self._backends, self._regions),
             ),
+            settings.metrics_path,
         )
 
     # -- settings that change at run time -------------------------------------------------------------
@@ -252,6 +286,28 @@ class House:
             breaker=", ".join(sorted({pipeline.state for pipeline in pipelines})) or "open",
             address="embedded" if self._is_embedded else self._topology.where,
         )
+
+    def _regions(self) -> list[dict[str, Any]]:
+        return by_region(self._registry.seen or [])
+
+    def _figures(self) -> Iterable[Value]:
+        """What is so now, and heights of counters that parts keep for themselves."""
+        redis = self._tell_redis()
+        yield families.REDIS_UP, (), float(bool(redis.is_up))
+        if redis.latency_ms is not None:
+            yield families.REDIS_LATENCY, (), redis.latency_ms / 1e3
+        yield families.REDIS_WITHOUT, (), float(self._admit.without_redis)
+        yield families.ACTIVE, (), float(self.gateway.active)
+        if (rss_mb := resident_mb()) is not None:
+            yield families.MEMORY, (), rss_mb * 1e6
+        for backend in self._backends:
+            record = backend.record
+            yield families.BACKEND_UP, (backend.label,), float(record.is_in_use and backend.is_healthy is not False)
+            yield families.BACKEND_IN_FLIGHT, (backend.label,), float(backend.in_flight)
+            yield families.EJECTIONS, (backend.label,), float(record.ejections)
+        for region in self._regions():
+            yield families.WORKERS_ONLINE, (region["region"],), float(region["online"])
+            yield families.WORKERS_BUSY, (region["region"],), float(region["busy"])
 
     def _tell_auth(self) -> dict[str, Any]:
         is_on = self._authenticate is not None

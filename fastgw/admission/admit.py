@@ -7,7 +7,7 @@ Redis away (fallback.py)      ->  counted here, let through, or 503, as RATE_LIM
 
 from __future__ import annotations
 
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fastgw.admission.call import SCRIPT, TOO_LATE, Parts, joint_call, limit_call, lookup_call
@@ -76,6 +76,7 @@ class Admit:
 
         Sets x.limit_fields and x.found. Waits for Redis once, 50 ms at most.
         """
+        begun = perf_counter() if x.is_sampled else 0.0
         ask = self._ask(x)
         rules = self._rules
         if rules is None:
@@ -105,6 +106,8 @@ class Admit:
             if ask is not None and x.found is None:
                 ask.lost()
             return self._without_redis(x, limit, name)
+        if begun:
+            x.stage("redis", begun, **{"db.system.name": "redis"})
         self._counts_again(name)
         if not reply[0]:
             self._refused.note(name, sent + reply[2] / 1e6)

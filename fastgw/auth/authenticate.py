@@ -197,10 +197,12 @@ class Authenticate:
             if found is Refusal.WRONG:
                 return await self._count_wrong(x, credential.name, "is not accepted")
             if found is Refusal.NOT_FOR_THIS:
+                x.refused_for = "not for this worker"
                 return error_answer(
                     GatewayError(FORBIDDEN, "the token is not that of the worker in the path"), x.request_id
                 )
             if found is Refusal.OPEN:
+                x.refused_for = "not verified"
                 return error_answer(GatewayError(SERVICE_UNAVAILABLE, OPEN), x.request_id)
             sessions.append(found)
         self._let_in(x, sessions)
@@ -268,6 +270,7 @@ class Authenticate:
 
 
 def _unauthorized(x: Exchange, detail: str, challenge: Field = CHALLENGE) -> Answer:
+    x.refused_for = "missing" if detail is MISSING else "wrong"
     answer = error_answer(GatewayError(UNAUTHORIZED, detail), x.request_id)
     answer.fields.append(challenge)
     return answer
@@ -275,5 +278,6 @@ def _unauthorized(x: Exchange, detail: str, challenge: Field = CHALLENGE) -> Ans
 
 def _blocked(x: Exchange, seconds: int) -> Answer:
     """Nothing was looked at: that a guess was right must not show."""
+    x.refused_for = "blocked"
     error = GatewayError(RATE_LIMIT_EXCEEDED, "too many wrong credentials from this address", retry_after_s=seconds)
     return error_answer(error, x.request_id)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from enum import Enum
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from fastgw.cache.coalesce import POLL_S, WAIT_S, Verdict
@@ -131,6 +131,13 @@ class AnswerFromCache:
 
     async def _wait(self, x: Exchange, ask: Ask, stale: Copy | None) -> Answer | None:
         """Until the entry is there, or this request is the one to fetch it, or waiting is pointless."""
+        begun = perf_counter()
+        try:
+            return await self._wait_for_it(x, ask, stale)
+        finally:
+            x.upstream_s += perf_counter() - begun  # another's wait for the backend is this one's too
+
+    async def _wait_for_it(self, x: Exchange, ask: Ask, stale: Copy | None) -> Answer | None:
         flights, deadline, looks = self._shelf.flights, monotonic() + WAIT_S, 0
         while monotonic() < deadline:
             flight = flights.get(ask.flight_name)

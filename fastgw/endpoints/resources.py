@@ -23,7 +23,7 @@ def resources() -> dict[str, Any]:
     loop = asyncio.get_running_loop()
     return {
         "pid": os.getpid(),
-        "rss_mb": _rss_mb(),
+        "rss_mb": resident_mb(),
         "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 3),
         "open_files": _open_files(),
         "max_open_files": soft,
@@ -32,7 +32,8 @@ def resources() -> dict[str, Any]:
     }
 
 
-def _rss_mb() -> float | None:
+def resident_mb() -> float | None:
+    """Resident memory of this process in MB (10^6 bytes)."""
     try:
         pages = int((PROC / "statm").read_text().split()[1])  # proc(5): resident pages
     except (OSError, ValueError, IndexError):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from fastgw.endpoints.config import ConfigPage
     from fastgw.endpoints.detailed import Detailed
     from fastgw.endpoints.health import Health
+    from fastgw.endpoints.metrics import MetricsPage
+    from fastgw.endpoints.overview import Overview
     from fastgw.endpoints.plugins import Plugins
     from fastgw.exchange import Exchange
     from fastgw.respond import Answer
@@ -38,6 +40,9 @@ class Sources:
     config: ConfigPage
     plugins: Plugins
     cache: CachePage
+    metrics: MetricsPage | None
+    """None: METRICS_ENABLED=false."""
+    overview: Overview
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +57,10 @@ class Entry:
 class Pages:
     """The gateway's own pages."""
 
-    def __init__(self, access: Access, of: Sources) -> None:
-        """access: who may see the pages that are not open."""
+    def __init__(self, access: Access, of: Sources, metrics_path: str) -> None:
+        """access: who may see the pages that are not open. metrics_path: METRICS_PATH, anywhere."""
         self._access = access
+        self._elsewhere = "" if of.metrics is None or metrics_path.startswith(f"{ROOT}/") else metrics_path
         table = {
             "/gateway/health": Entry({b"GET": of.health.full}, is_open=True),
             "/gateway/health/live": Entry({b"GET": of.health.live}, is_open=True),
@@ -62,14 +68,24 @@ class Pages:
             "/gateway/plugins": Entry({b"GET": of.plugins.show}),
             "/gateway/config": Entry({b"GET": of.config.show, b"PATCH": of.config.change}),
             "/gateway/cache": Entry({b"DELETE": of.cache.purge}),
+            "/gateway/ui/data": Entry({b"GET": of.overview.show}),
         }
+        if of.metrics is not None:
+            table[metrics_path] = Entry({b"GET": of.metrics.show})
         self._pages: dict[str, Page] = {path: partial(self._serve, entry) for path, entry in table.items()}
+
+    @property
+    def elsewhere(self) -> str:
+        """A page's path that is not below /gateway; "" if there is none."""
+        return self._elsewhere
 
     def find(self, path: str) -> Page | None:
         """The page for a decoded path; None if the path is not the gateway's own.
 
         The decoded path decides, so that no spelling of /gateway/ (/%67ateway/) reaches a backend.
         """
+        if path == self._elsewhere:
+            return self._pages[path]
         if not path.startswith(ROOT) or (len(path) > len(ROOT) and path[len(ROOT)] != "/"):
             return None
         return self._pages.get(path, self.unknown)

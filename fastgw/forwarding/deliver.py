@@ -20,7 +20,7 @@ from fastgw.errors import GATEWAY_TIMEOUT, GatewayError
 from fastgw.exchange import End
 from fastgw.forwarding.body import Upload, cut_short, frame, stream_response
 from fastgw.forwarding.budget import Budget
-from fastgw.forwarding.failures import BackendFull, GivenUp, outcome_of, to_gateway_error
+from fastgw.forwarding.failures import REASONS, BackendFull, GivenUp, outcome_of, to_gateway_error
 from fastgw.forwarding.heads import CHUNKED, length_line, request_head, response_fields
 from fastgw.forwarding.retry import (
     LEAST_TRY_S,
@@ -113,14 +113,14 @@ class Deliver:
             while True:
                 backend = choose(x, tried)
                 x.attempts += 1
+                x.backend = backend.label
                 is_half = is_safe and choose.left(x, tried) > 1
                 backend.in_flight += 1
                 try:
                     return await self._try(x, backend, upload, left_s / 2 if is_half else left_s, careful=not is_safe)
                 except UpstreamError as error:
                     before_s, left_s = left_s, deadline - perf_counter()
-                    if not x.head_sent:
-                        x.upstream_s += before_s - left_s
+                    _note_failure(x, backend, error, before_s - left_s)
                     if not self._may_go_on(x, backend, error, tried, upload is None or upload.is_whole, left_s):
                         raise
                 finally:
@@ -149,7 +149,9 @@ class Deliver:
         upload = Upload(x, self._limits.max_body_bytes)
         self._watch.add(x)
         if x.body is None:
+            begun = perf_counter()
             await upload.begin()
+            x.client_s = perf_counter() - begun
         else:
             upload.first, upload.is_whole, x.body_read = x.body, True, True
         if x.fetch is not None and (upload.first or not upload.is_whole):
@@ -236,6 +238,8 @@ class Deliver:
             await connection.head(time_s if sending is None else math.inf)
             head_s = perf_counter() - begun
             x.upstream_s += head_s
+            if x.is_sampled:
+                x.stage("backend", begun, **{"server.address": backend.label, "fastgw.attempt": x.attempts})
             if self._shed is not None:
                 self._shed.answered(x, backend, connection.reader.status, waited_s + head_s)
             return await self._pass_on(x, connection, backend, head_s)
@@ -271,6 +275,16 @@ class Deliver:
                 self._choose.report(backend, ANSWERED if reader.status < 500 else SERVER_ERROR, head_s)
         x.end = End.COMPLETE
         return None
+
+
+def _note_failure(x: Exchange, backend: Backend, error: UpstreamError, took_s: float) -> None:
+    """For who observes the request: a try has failed."""
+    if not x.client_gone and (reason := REASONS.get(type(error))) is not None:
+        x.failures = (*x.failures, (backend.label, reason))
+    if not x.head_sent:
+        x.upstream_s += took_s
+        if x.is_sampled:
+            x.stage("backend", perf_counter() - took_s, **{"server.address": backend.label, "error": error.reason})
 
 
 def _framing(x: Exchange, upload: Upload | None) -> bytes:

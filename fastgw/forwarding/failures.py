@@ -9,8 +9,10 @@ from fastgw.routing.ejection import Outcome
 from fastgw.upstream.errors import (
     Aborted,
     ConnectFailed,
+    ConnectionLost,
     ConnectTimeout,
     PoolTimeout,
+    ProtocolFault,
     ReadTimeout,
     UpstreamError,
 )
@@ -51,6 +53,18 @@ OUTCOMES: Final[dict[type[UpstreamError], Outcome]] = {
     ReadTimeout: Outcome.TIMED_OUT,
 }
 """What is not named here was lost or malformed."""
+
+
+REASONS: Final[dict[type[UpstreamError], str]] = {
+    PoolTimeout: "pool_timeout",
+    BackendFull: "backend_full",
+    ConnectFailed: "connect_failed",
+    ConnectTimeout: "connect_timeout",
+    ReadTimeout: "read_timeout",
+    ConnectionLost: "connection_lost",
+    ProtocolFault: "protocol_fault",
+}
+"""Names of failures in metrics and logs. What is missing here is no failure of a backend."""
 
 
 def outcome_of(error: UpstreamError, *, head_sent: bool) -> Outcome:

@@ -34,7 +34,7 @@ _PROTO: Final = {"http": b"http", "https": b"https", "ws": b"http", "wss": b"htt
 
 _REQUEST: Final = (
     b"%b %b HTTP/1.1\r\nhost: %b\r\nx-forwarded-for: %b\r\nx-forwarded-proto: %b\r\nx-forwarded-host: %b\r\n"
-    b"x-request-id: %b\r\nvia: %b\r\n%b\r\n"
+    b"x-request-id: %b\r\nvia: %b\r\n%b%b\r\n"
 )
 _OWN_LINES: Final = _REQUEST.count(b"\n")
 
@@ -55,9 +55,20 @@ def request_head(x: Exchange, authority: bytes, framing: bytes) -> bytes:
         lines = _with_one_cookie(lines)
     if framing:
         lines.append(framing)
-    count = _OWN_LINES + len(lines)
+    count = _OWN_LINES + len(lines) + x.trace_line_count
     lines.append(b"")
-    head = _REQUEST % (x.method, x.target, authority, chain, proto, host, x.request_id, via, b"\r\n".join(lines))
+    head = _REQUEST % (
+        x.method,
+        x.target,
+        authority,
+        chain,
+        proto,
+        host,
+        x.request_id,
+        via,
+        x.trace_lines,
+        b"\r\n".join(lines),
+    )
     # the server has refused these already; if not, it ends here (one pass: half the cost of three counts)
     if len(head) - len(head.translate(None, b"\r\n\0")) != 2 * count:
         raise GatewayError(BAD_REQUEST, "a line end or NUL in the request's target or fields")
@@ -91,6 +102,7 @@ def handshake_fields(x: Exchange) -> list[tuple[str, str]]:
         (b"x-request-id", x.request_id),
         (b"via", via),
     ]
+    fields += [(name, value) for name, _, value in (line.partition(b": ") for line in x.trace_lines.splitlines())]
     return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields]
 
 
@@ -116,9 +128,11 @@ def _options(x: Exchange) -> frozenset[bytes]:
 
 
 def _without_options(x: Exchange, lines: list[bytes]) -> list[bytes]:
-    """The lines without those that Connection names; with X-Real-IP and Forwarded if the peer may set them."""
-    if x.is_peer_trusted:
-        lines += [b": ".join(field) for field in x.special if field[0] in {b"x-real-ip", b"forwarded"}]
+    """The lines without those that Connection names; with X-Request-Start, and X-Real-IP and Forwarded if the peer may
+    set them.
+    """
+    kept = {b"x-real-ip", b"forwarded", b"x-request-start"} if x.is_peer_trusted else {b"x-request-start"}
+    lines += [b": ".join(field) for field in x.special if field[0] in kept]
     options = _options(x)
     return [line for line in lines if line.partition(b":")[0] not in options] if options else lines
 

@@ -72,6 +72,7 @@ class Tunnel:
         while True:
             backend = self._choose(x, tried)
             tried.add(backend)
+            x.backend = backend.label
             backend.in_flight += 1
             try:
                 return await self._through(x, backend)

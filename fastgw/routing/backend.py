@@ -27,6 +27,8 @@ class Backend:
     region: str | None = None
     weight: int = 1
     """Its share among the others, as FASTAPI_URL has it."""
+    label: str = field(init=False)
+    """host:port, for metrics, logs and spans."""
     # what the requests show
     record: Ejection = field(default_factory=Ejection)
     """Its failures, and whether they keep it from being chosen."""
@@ -58,6 +60,7 @@ class Backend:
     def __post_init__(self) -> None:
         self.effective_weight = float(self.weight)
         self.request_load = 1 / self.effective_weight
+        self.label = self.authority.decode()
         if not self.record.name:
             self.record.name = self.url
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import logging.config
 import resource
 import ssl
 from contextlib import ExitStack
@@ -13,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from fastgw import __version__, app
 from fastgw.routing import regions
-from fastgw.routing.findings import Findings
 from fastgw.server.sockets import ListenError, listen
 from fastgw.server.supervisor import Supervisor
 from fastgw.settings.load import Loaded, SettingsError, load
 from fastgw.store.embedded import MAX_MEMORY, EmbeddedValkey, EmbeddedValkeyError
+from fastgw.telemetry import logs
+from fastgw.wiring import Shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ log = logging.getLogger("fastgw")
 def serve(loaded: Loaded) -> int:
     """Run the gateway in the foreground. Returns the exit status: 0, or 1 with a line in the log that says why."""
     settings = loaded.settings
-    configure_logging(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
     for warning in loaded.warnings:
         log.warning("%s", warning)
     raise_file_limit()
@@ -64,13 +64,13 @@ def serve(loaded: Loaded) -> int:
             settings.gateway_workers,
             ", ".join(backend.url for backend in settings.fastapi_url),
         )
-        findings = Findings()  # before any process is forked, so that all have the same
+        shared = Shared(settings.gateway_workers)  # before any process is forked, so that all have the same
         supervisor = Supervisor(
             listeners,
-            partial(app.build, loaded, embedded, findings),
+            partial(app.build, loaded, embedded, shared),
             tls=tls,
             grace_s=settings.shutdown_grace_seconds,
-            reload=partial(_reload, settings, embedded, findings),
+            reload=partial(_reload, settings, embedded, shared),
         )
         return supervisor.run()
 
@@ -103,31 +103,13 @@ def check_regions(settings: Settings) -> None:
             raise regions.RegionsError(f"REGIONS_FILE {settings.regions_file} can't be used:\n{error}") from None
 
 
-def configure_logging(level: str) -> None:
-    """Lifecycle lines to stderr, one each; granian's own chatter (a line for each departed client) left out."""
-    logging.config.dictConfig(
-        {
-            "version": 1,
-            "disable_existing_loggers": False,
-            "formatters": {"line": {"format": "%(asctime)s fastgw %(levelname)s %(message)s"}},
-            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-            "loggers": {
-                "fastgw": {"level": level.upper()},
-                "granian": {"level": "WARNING"},
-                "_granian": {"level": "ERROR"},
-            },
-            "root": {"level": "WARNING", "handlers": ["stderr"]},
-        }
-    )
-
-
 def raise_file_limit() -> None:
     """Take all the descriptors that the system grants: each client and each backend connection is one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _reload(running: Settings, embedded_url: str, findings: Findings) -> Callable[[Drain], Any] | None:
+def _reload(running: Settings, embedded_url: str, shared: Shared) -> Callable[[Drain], Any] | None:
     """Read the settings anew, for SIGHUP. None if they are no good: the old ones stay in force."""
     try:
         loaded = load()
@@ -139,7 +121,7 @@ def _reload(running: Settings, embedded_url: str, findings: Findings) -> Callabl
     for warning in loaded.warnings:
         log.warning("%s", warning)
     new = loaded.settings
-    configure_logging(new.log_level)
+    logs.configure(new.log_level, new.log_format)
     fixed = (
         "gateway_host",
         "gateway_port",
@@ -155,4 +137,4 @@ def _reload(running: Settings, embedded_url: str, findings: Findings) -> Callabl
     if bool(new.redis_url) == bool(embedded_url):  # the embedded one stays or is missed until the restart
         new = new.model_copy(update={"redis_url": running.redis_url})
         loaded = replace(loaded, settings=new)
-    return partial(app.build, loaded, embedded_url, findings)
+    return partial(app.build, loaded, embedded_url, shared)

@@ -38,6 +38,7 @@ Networks = Annotated[tuple[Network, ...], of_text(values.networks)]
 Backends = Annotated[tuple[BackendAddress, ...], of_text(values.backends)]
 CacheRoutes = Annotated[tuple[CacheRoute, ...], of_text(parse.cache_routes)]
 RateLimitRules = Annotated[tuple[RateLimitRule, ...], of_text(parse.rate_limit_rules)]
+Templates = Annotated[tuple[str, ...], of_text(parse.templates)]
 Methods = Annotated[tuple[str, ...], of_text(parse.methods)]
 Origins = Annotated[tuple[str, ...], of_text(values.origins)]
 ApiKeys = Annotated[tuple[SecretStr, ...], of_text(parse.api_keys)]
@@ -104,6 +105,14 @@ class LogLevel(StrEnum):
     def _missing_(cls, value: object) -> LogLevel | None:
         word = {"warn": "warning", "fatal": "critical", "trace": "debug"}.get(str(value).lower(), str(value).lower())
         return cls._value2member_map_.get(word)  # type: ignore[return-value]  # typeshed knows Enum only
+
+
+class TraceTrust(StrEnum):
+    """Whose trace context is believed."""
+
+    ALL = "all"
+    PROXIES = "proxies"
+    NONE = "none"
 
 
 class LogFormat(StrEnum):
@@ -285,12 +294,28 @@ class Settings(BaseModel):
     # Telemetry
     metrics_enabled: bool = setting(True, "Serve Prometheus metrics.", example="true")
     metrics_path: UrlPath = setting("/gateway/metrics", "Where.", example="/gateway/metrics")
+    metrics_routes: Templates = setting(
+        "",
+        "Path templates that get figures of their own, beside the platform's; the rest is `other`.",
+        example="/v2/models/{name},/v2/models",
+    )
     otel_enabled: bool = setting(False, "Export traces.", example="true")
     otel_service_name: str = setting("acip-gpu-gateway", "Name of this service in traces.", example="gateway")
     otel_zipkin_endpoint: HttpUrl = setting(
         "http://localhost:9411/api/v2/spans", "Zipkin collector.", example="http://zipkin:9411/api/v2/spans"
     )
     otel_sample_ratio: Ratio = setting(1.0, "Share of requests that are traced.", example="0.1")
+    otel_trust: TraceTrust = setting(
+        "all",
+        "Whose traceparent is gone on with: everyone's, that of TRUSTED_PROXIES, or nobody's.",
+        example="proxies",
+    )
+    otel_slow_ms: Milliseconds = setting(
+        1000,
+        "A request that takes longer to its answer's head is traced even if not sampled.",
+        unit="ms",
+        example="250",
+    )
     log_level: LogLevel = setting("info", "The least that is logged.", example="warning", live=True)
     log_format: LogFormat = setting("json", "Form of log lines.", example="text")
     access_log: bool = setting(True, "One line per request.", example="false")

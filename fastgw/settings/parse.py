@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 NONE: Final = "none"
 """What stands for an empty list where the default is not empty: an empty variable means the default."""
 
+MAX_TEMPLATES: Final = 100
+"""Of METRICS_ROUTES."""
+
 MAX_FIELD_NAME: Final = 100
 """Characters; the longest in IANA's registry has 48."""
 
@@ -202,6 +205,17 @@ def methods(text: str) -> tuple[str, ...]:
     for number, method in enumerate(found, 1):
         if not _TOKEN.fullmatch(method):
             raise ValueError(f"has an item {number} that is no HTTP method")
+    return tuple(dict.fromkeys(found))
+
+
+def templates(text: str) -> tuple[str, ...]:
+    """Read path templates separated by commas, such as /v2/models/{name}."""
+    found = items(text)
+    for number, template in enumerate(found, 1):
+        with _item(number):
+            path(re.sub(r"\{[a-z_]+\}", "x", template))
+    if len(found) > MAX_TEMPLATES:
+        raise ValueError(f"has more than {MAX_TEMPLATES} templates, each of which makes many series")
     return tuple(dict.fromkeys(found))
 
 

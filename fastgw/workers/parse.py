@@ -38,6 +38,9 @@ UNKNOWN: Final = "unknown"
 HEARTBEAT_STALE_S: Final = 60.0
 """Seconds after which silence means offline. Workers beat every 5 to 30 s, so at least two beats were missed."""
 
+MAX_REGIONS: Final = 50
+"""That are told apart in figures."""
+
 MAX_ID_BYTES: Final = 256
 """The platform's ids are UUIDs or host names (at most 253 bytes); other keys are not shown as workers."""
 
@@ -119,6 +122,30 @@ def totals(workers: Collection[Worker]) -> dict[str, int]:
         "busy": states.count("busy"),
         "idle": states.count("idle"),
     }
+
+
+def by_region(workers: Iterable[Worker]) -> list[dict[str, Any]]:
+    """{region, total, online, busy, utilization_percent} of each region, busy ones among online, in order of the names.
+
+    utilization_percent: mean of the GPUs that tell it, or None. Region "" for workers without one; beyond MAX_REGIONS
+    all others are "other", as whoever writes worker:* may name what it likes.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for worker in workers:
+        name = worker["region"] or ""
+        if name not in found and len(found) >= MAX_REGIONS:
+            name = "other"
+        region = found.setdefault(name, {"region": name, "total": 0, "online": 0, "busy": 0, "used": []})
+        region["total"] += 1
+        region["online"] += worker["status"] in AT_WORK
+        region["busy"] += worker["status"] == "busy"
+        gpu = worker["gpu"]
+        if worker["status"] in AT_WORK and gpu is not None and gpu.get("utilization_percent") is not None:
+            region["used"].append(gpu["utilization_percent"])
+    for region in found.values():
+        used = region.pop("used")
+        region["utilization_percent"] = round(sum(used) / len(used), 1) if used else None
+    return [found[name] for name in sorted(found)]
 
 
 def select(workers: Iterable[Worker], regions: Collection[str], states: Collection[str]) -> list[Worker]:

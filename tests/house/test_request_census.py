@@ -17,6 +17,10 @@ from fastgw.gateway import Gateway
 from fastgw.protocol.forwarded import TrustedProxies
 from fastgw.routing.backend import Backend
 from fastgw.routing.choose import Choose
+from fastgw.telemetry.ledger import Ledger
+from fastgw.telemetry.metrics import Metrics
+from fastgw.telemetry.observe import Observe
+from fastgw.telemetry.routes import Routes
 from fastgw.upstream.pool import SWEEP_SECONDS, Pool
 
 REQUESTS = 1000
@@ -77,12 +81,20 @@ class Census:
         self.watch = Watch()
         limits = Limits(timeout_s=5, pool_timeout_s=1, max_body_bytes=1000)
         self.gateway = Gateway(
-            Accept(TrustedProxies([]), 1000), Deliver(choose, self.watch, limits), Tunnel(choose, 5, None)
+            Accept(TrustedProxies([]), 1000),
+            Deliver(choose, self.watch, limits),
+            Tunnel(choose, 5, None),
+            self.observe(),
         )
         self.tasks = 0
         self.sends = 0
         self.statuses: set[int] = set()
         self.loop.set_task_factory(self._task)
+
+    @staticmethod
+    def observe() -> Observe:
+        """Metrics on, as they are by default; what is written is written later, by timers that are counted elsewhere."""
+        return Observe(Routes(), Metrics(Ledger().claim()), None, None)
 
     def _task(self, loop: asyncio.AbstractEventLoop, coro: Any, **kwargs: Any) -> asyncio.Task[Any]:
         self.tasks += 1

@@ -102,6 +102,8 @@ class Gateway(Running):
             "AUTH_ENABLED": "false",
             "RATE_LIMIT_ENABLED": "false",
             "CACHE_ENABLED": "false",
+            "LOG_FORMAT": "text",
+            "ACCESS_LOG": "false",
             "SHUTDOWN_GRACE_SECONDS": "2",
             **{name: str(value) for name, value in settings.items()},
         }

@@ -1,0 +1,143 @@
+"""Traces: ids decided at the beginning of a request, spans made at its end, when all is known.
+
+    begin   the client's context or a new one, sampled or not; what the backend is told (W3C Trace Context)
+    end     sampled: the span `gateway:proxy`, and one for Redis and for each try at a backend
+            not sampled, but an error or slow: the span `gateway:proxy` alone, LATE_PER_S a second at most
+
+No span object exists while a request is under way, so one that is not sampled costs two random numbers and a line for
+the backend: see bench/README.md. The backend's own span is a child of `gateway:proxy`.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from fastgw.exchange import End
+from fastgw.protocol import traceparent
+from fastgw.telemetry import redact
+from fastgw.telemetry.spans import Span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastgw.exchange import Exchange
+
+LATE_PER_S: Final = 100
+"""Spans a second and process for errors and slow requests that were not sampled: a storm of errors costs no more."""
+
+LONG_BY_DESIGN: Final = (b"/api/v1/jobs/sync", b"/next-job")
+"""Ends of paths that wait for minutes when all is well: never slow."""
+
+MAX_TAG: Final = 256
+
+
+class Tracing:
+    """Decides which requests are traced, and tells of them."""
+
+    def __init__(self, emit: Callable[[Span], None], ratio: float, slow_s: float, *, trusts: str) -> None:
+        """emit: takes spans. ratio: of traces that begin here, how many are sampled.
+
+        slow_s: a request whose head takes longer is kept even if it was not sampled. trusts: whose trace context is
+        gone on with: all, proxies (those of TRUSTED_PROXIES), or none.
+        """
+        self._emit = emit
+        self._ratio = ratio
+        self._slow_s = slow_s
+        self._trusts = trusts
+        self._random = Random()  # noqa: S311 - ids are names, not secrets
+        self._late_second = 0
+        self._late = 0
+
+    def begin(self, x: Exchange) -> None:
+        """Sets trace_id, span_id, is_sampled, and trace_lines: what a backend is told. After accept."""
+        bits = self._random.getrandbits
+        parent = None
+        if x.trace_fields and (self._trusts == "all" or (self._trusts == "proxies" and x.is_peer_trusted)):
+            parent = parent_of(x)
+        x.trace_line_count = 1
+        x.span_id = span_id = b"%016x" % (bits(64) or 1)
+        if parent is None:
+            x.trace_id = trace_id = b"%032x" % (bits(128) or 1)
+            x.is_sampled = is_sampled = self._random.random() < self._ratio
+            x.trace_lines = b"traceparent: 00-%b-%b-%b\r\n" % (trace_id, span_id, b"03" if is_sampled else b"02")
+            return
+        x.trace_id, x.parent_span_id, flags = parent
+        x.is_sampled = bool(flags & traceparent.SAMPLED)
+        lines = b"traceparent: 00-%b-%b-%02x\r\n" % (x.trace_id, span_id, flags)
+        state = traceparent.state([value for name, value in x.trace_fields if name == b"tracestate"])
+        if state:
+            lines += b"tracestate: %b\r\n" % state
+            x.trace_line_count = 2
+        x.trace_lines = lines
+
+    def end(self, x: Exchange, route: str, seconds: float, ended: float) -> None:
+        """The request has ended. ended: seconds since the epoch."""
+        if not x.is_sampled and not self._is_worth_keeping(x):
+            return
+        started = ended - seconds
+        ids = x.trace_id, x.span_id, x.parent_span_id
+        self._emit(Span(ids, "gateway:proxy", "SERVER", (started, seconds), tags_of(x, route)))
+        if not x.is_sampled:
+            return
+        bits = self._random.getrandbits
+        for name, begun, took_s, tags in x.stages:
+            ids = x.trace_id, b"%016x" % (bits(64) or 1), x.span_id
+            self._emit(Span(ids, name, "CLIENT", (started + begun - x.started, took_s), tags))
+
+    def _is_worth_keeping(self, x: Exchange) -> bool:
+        is_error = x.status >= 500 or x.end in {End.BROKE_IN_BODY, End.BROKE_BEFORE_HEAD, End.FAILED}
+        if not is_error and (x.own_s + x.upstream_s <= self._slow_s or x.raw_path.endswith(LONG_BY_DESIGN)):
+            return False
+        second = int(monotonic())
+        if second != self._late_second:
+            self._late_second, self._late = second, 0
+        self._late += 1
+        return self._late <= LATE_PER_S
+
+
+def parent_of(x: Exchange) -> traceparent.Parent | None:
+    """The client's trace context; None if there is none, more than one, or none that is valid."""
+    values = [value for name, value in x.trace_fields if name == b"traceparent"]
+    return traceparent.parse(values[0]) if len(values) == 1 else None
+
+
+def pass_on(x: Exchange) -> None:
+    """Without tracing: the client's trace context goes to the backend as it came."""
+    if x.trace_fields:
+        x.trace_lines = b"".join([b"%b: %b\r\n" % field for field in x.trace_fields])
+        x.trace_line_count = len(x.trace_fields)
+
+
+def tags_of(x: Exchange, route: str) -> dict[str, Any]:
+    """The attributes of `gateway:proxy`: OpenTelemetry's HTTP conventions, and what the gateway has done."""
+    scope = x.scope
+    tags: dict[str, Any] = {
+        "http.request.method": x.method.decode("latin-1"),
+        "url.path": redact.target(x.raw_path, b""),
+        "url.scheme": scope["scheme"],
+        "http.route": route,
+        "http.response.status_code": x.status,
+        "client.address": x.client,
+        "network.protocol.version": x.http_version,
+        "server.address": x.host.decode("latin-1"),
+        "fastgw.request_id": x.request_id.decode("latin-1"),
+        "fastgw.rate_limited": x.limited,
+        "fastgw.end": x.end.value,
+    }
+    if scope["query_string"]:
+        tags["url.query"] = redact.target(redact.query_of(scope["query_string"]), b"")
+    if x.cache_fields:
+        tags["fastgw.cache"] = x.cache_fields[0][1].decode()
+        tags["fastgw.cache_hit"] = x.cache_fields[0][1] == b"HIT"
+    if x.backend:
+        tags["fastgw.backend"] = x.backend
+        tags["fastgw.attempts"] = x.attempts
+    agent = next((value for name, value in x.headers if name == b"user-agent"), b"")
+    if agent:
+        tags["user_agent.original"] = agent[:MAX_TAG].decode("latin-1")
+    if x.status >= 500 or x.end in {End.BROKE_IN_BODY, End.BROKE_BEFORE_HEAD, End.FAILED}:
+        tags["error.type"] = str(x.status) if x.end is End.COMPLETE else x.end.value
+        tags["error"] = "true"  # Zipkin's own sign
+    return tags
