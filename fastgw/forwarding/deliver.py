@@ -205,8 +205,7 @@ class Deliver:
 
         time_s: seconds until the head must be there. careful: not on a connection that may be closing, see Pool.
         """
-        pool, waited_s = backend.pool, 0.0
-        framing = _framing(x, upload)
+        pool, waited_s, framing = backend.pool, 0.0, _framing(x, upload)
         head = request_head(x, backend.authority, framing)
         connection = pool.take_idle(careful=careful)
         if connection is None:
@@ -239,7 +238,7 @@ class Deliver:
             head_s = perf_counter() - begun
             x.upstream_s += head_s
             if x.is_sampled:
-                x.stage("backend", begun, **{"server.address": backend.label, "fastgw.attempt": x.attempts})
+                x.stage("backend", begun, **{"server.address": backend.label})
             if self._shed is not None:
                 self._shed.answered(x, backend, connection.reader.status, waited_s + head_s)
             return await self._pass_on(x, connection, backend, head_s)

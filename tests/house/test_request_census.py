@@ -93,7 +93,7 @@ class Census:
 
     @staticmethod
     def observe() -> Observe:
-        """Metrics on, as they are by default; what is written is written later, by timers that are counted elsewhere."""
+        """Metrics on, as they are by default."""
         return Observe(Routes(), Metrics(Ledger().claim()), None, None)
 
     def _task(self, loop: asyncio.AbstractEventLoop, coro: Any, **kwargs: Any) -> asyncio.Task[Any]:

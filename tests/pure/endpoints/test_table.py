@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -13,18 +14,22 @@ from fastgw.endpoints.cache import CachePage
 from fastgw.endpoints.config import ConfigPage
 from fastgw.endpoints.detailed import Detailed
 from fastgw.endpoints.health import Health, RedisState
+from fastgw.endpoints.metrics import MetricsPage
+from fastgw.endpoints.overview import Overview
 from fastgw.endpoints.plugins import Plugins
 from fastgw.endpoints.table import Pages, Sources
 from fastgw.settings.live import Live
 from fastgw.settings.load import load
 from fastgw.settings.values import networks
 from fastgw.store.errors import StoreDown
+from fastgw.telemetry.exposition import expose
+from fastgw.telemetry.ledger import Ledger
 from tests.pure.asgi import HOST, Client, accepted, exchange, piece
 from tests.pure.loop import in_loop
 
 NEAR, FAR = "127.0.0.1", "203.0.113.9"
 OPEN = ["/gateway/health", "/gateway/health/live"]
-ADMIN = ["/gateway/health/detailed", "/gateway/plugins", "/gateway/config"]
+ADMIN = ["/gateway/health/detailed", "/gateway/plugins", "/gateway/config", "/gateway/metrics", "/gateway/ui/data"]
 
 
 class Nothing:
@@ -41,13 +46,16 @@ async def purge(path: str | None) -> int:
     return 0
 
 
-def pages() -> Pages:
+def pages(metrics_path: str = "/gateway/metrics") -> Pages:
     plugins = Plugins([])
     health = Health([], RedisState, lambda: False, monotonic())
     live = Live(load({}, None), Nothing(), StoreDown)
     detailed = Detailed(health, RedisState, [], plugins, dict)
-    of = Sources(health, detailed, ConfigPage(live), plugins, CachePage(purge))
-    return Pages(Access(networks("127.0.0.0/8"), "s3cret"), of)
+    ledger = Ledger()
+    metrics = MetricsPage(partial(expose, ledger))
+    overview = Overview(ledger, health, RedisState, [], list)
+    of = Sources(health, detailed, ConfigPage(live), plugins, CachePage(purge), metrics, overview)
+    return Pages(Access(networks("127.0.0.0/8"), "s3cret"), of, metrics_path)
 
 
 PAGES = pages()

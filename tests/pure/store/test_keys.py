@@ -52,7 +52,7 @@ def test_an_entry_its_variants_and_its_lease_share_a_slot() -> None:
 
 
 def test_nobody_else_spells_the_prefix() -> None:
-    """In code. Sentences for people may name a key, as the default of settings/live.py is for; a span has such a name."""
+    """In code. Sentences may name a key, as the default of settings/live.py is for; and a span is named so."""
     code = re.compile(rf'"{PREFIX}\w')
     found = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if code.search(path.read_text())}
     assert found <= {"settings/live.py", "telemetry/tracing.py"}
