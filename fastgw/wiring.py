@@ -296,7 +296,6 @@ class House:
         yield families.REDIS_UP, (), float(bool(redis.is_up))
         if redis.latency_ms is not None:
             yield families.REDIS_LATENCY, (), redis.latency_ms / 1e3
-        yield families.REDIS_WITHOUT, (), float(self._admit.without_redis)
         yield families.ACTIVE, (), float(self.gateway.active)
         if (rss_mb := resident_mb()) is not None:
             yield families.MEMORY, (), rss_mb * 1e6

@@ -94,7 +94,6 @@ EJECTIONS: Final = Family(
 )
 REDIS_UP: Final = Family("gateway_redis_up", Kind.MIN, "1: every process has its connection to Redis.")
 REDIS_LATENCY: Final = Family("gateway_redis_latency_seconds", Kind.MAX, "Last measured round trip to Redis.")
-REDIS_WITHOUT: Final = Family("gateway_redis_bypassed", Kind.COUNTER, "Rate limits decided without Redis.")
 LOOP_LAG: Final = Family(
     "gateway_loop_lag_seconds", Kind.HISTOGRAM, "How late the event loop was, four times a second."
 )
@@ -134,7 +133,6 @@ ALL: Final = (
     EJECTIONS,
     REDIS_UP,
     REDIS_LATENCY,
-    REDIS_WITHOUT,
     LOOP_LAG,
     QUEUE,
     MEMORY,

@@ -49,8 +49,7 @@ class Gauges:
             if family.kind is families.Kind.COUNTER:
                 grown = figure - self._heights.get(name, 0.0)
                 self._heights[name] = figure
-                if grown > 0:
-                    sheet.series(family, *labels).cells[0] += grown
+                sheet.series(family, *labels).cells[0] += max(0.0, grown)  # 0 at first: an increase is from something
                 continue
             shown.add(name)
             sheet.series(family, *labels).cells[0] = figure

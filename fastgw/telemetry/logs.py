@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from time import gmtime, strftime
 from typing import TYPE_CHECKING, Any, Final
@@ -73,7 +74,10 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             content["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(content).decode()
+        try:
+            return orjson.dumps(content).decode()
+        except TypeError:  # a text that is no Unicode, such as bytes of a path
+            return json.dumps(content)
 
 
 def iso_time(seconds: float) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.families import PROMISED, Families, families, scraped
+from tests.support.families import Families, exported, families, scraped
 from tests.support.promql import WrongExpression, labels_of, metrics_of
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +34,7 @@ needs_promtool = pytest.mark.skipif(
 @pytest.fixture(scope="session")
 def exported_families() -> Families:
     """What a gateway exports: each family's name, and its labels."""
-    return families(PROMISED)
+    return exported()
 
 
 @pytest.fixture(scope="session")

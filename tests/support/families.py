@@ -4,46 +4,23 @@ from __future__ import annotations
 
 import re
 
+from fastgw.telemetry.families import ALL, Kind
+
 Families = dict[str, frozenset[str]]
 
-PROMISED = """
-gateway_info{version}
-gateway_processes
-gateway_requests_total{method,route,status}
-gateway_request_duration_seconds{route,le}
-gateway_upstream_duration_seconds{backend,le}
-gateway_overhead_seconds{le}
-gateway_active_connections
-gateway_cache_hits_total
-gateway_cache_misses_total
-gateway_cache_stale_total
-gateway_ratelimit_rejected_total
-gateway_auth_failures_total{reason}
-gateway_shed_total{reason}
-gateway_retries_total
-gateway_proxy_errors_total{backend,reason}
-gateway_plugin_errors_total{plugin}
-gateway_workers_online{region}
-gateway_workers_busy{region}
-gateway_backend_up{backend}
-gateway_backend_in_flight{backend}
-gateway_backend_ejections_total{backend}
-gateway_redis_up
-gateway_redis_latency_seconds
-gateway_loop_lag_seconds{le}
-gateway_queue_seconds{le}
-gateway_memory_bytes
-gateway_cpu_seconds_total
-gateway_log_lines_dropped_total
-gateway_spans_exported_total
-gateway_spans_dropped_total
-gateway_series_dropped_total
-"""
+
+def exported() -> Families:
+    """What the code has; tests/wire/test_metrics.py compares it with what a gateway exports."""
+    ends = {Kind.COUNTER: "_total"}
+    return {
+        one.name + ends.get(one.kind, ""): frozenset(one.labels) | ({"le"} if one.kind is Kind.HISTOGRAM else set())
+        for one in ALL
+    }
 
 
 def families(text: str) -> Families:
-    """Lines of `name{label,label}`."""
-    found = (re.fullmatch(r"(\w+)(?:\{([\w,]+)\})?", line) for line in text.split())
+    """Of words like `name{label,label}`."""
+    found = (re.fullmatch(r"(\w+)(?:\{([\w,]+)\})?", word) for word in text.split())
     return {one[1]: frozenset((one[2] or "").split(",")) - {""} for one in found if one}
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-from fastgw.server.run import configure_logging
 from fastgw.server.sockets import listen
 from fastgw.server.supervisor import Supervisor
+from fastgw.telemetry import logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +82,7 @@ class TinyApp:
 
 def main() -> int:
     port, workers, grace_s, mode_file, *tls = sys.argv[1:]
-    configure_logging("info")
+    logs.configure("info", "text")
 
     build = partial(TinyApp, Path(mode_file))
 

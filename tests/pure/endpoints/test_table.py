@@ -52,6 +52,7 @@ def pages(metrics_path: str = "/gateway/metrics") -> Pages:
     live = Live(load({}, None), Nothing(), StoreDown)
     detailed = Detailed(health, RedisState, [], plugins, dict)
     ledger = Ledger()
+    ledger.claim()
     metrics = MetricsPage(partial(expose, ledger))
     overview = Overview(ledger, health, RedisState, [], list)
     of = Sources(health, detailed, ConfigPage(live), plugins, CachePage(purge), metrics, overview)
@@ -92,7 +93,8 @@ async def test_unknown_ones_are_404(path: str, method: str) -> None:
 async def test_pages_answer_get_and_head_nearby(path: str, method: str) -> None:
     client, _ = await ask(method, path)
     assert client.status in {200, 503}
-    assert client.fields[b"content-type"] == b"application/json"
+    json_or_text = b"text/plain" if path == "/gateway/metrics" else b"application/json"
+    assert client.fields[b"content-type"].startswith(json_or_text)
     assert bool(client.body) == (method == "GET")
 
 
@@ -145,3 +147,11 @@ async def test_a_connection_with_an_unread_body_is_not_used_again() -> None:
     assert (await ask("POST", "/gateway/health", body=b"x"))[1].must_close
     assert not (await ask("POST", "/gateway/health"))[1].must_close
     assert not (await ask("POST", "/gateway/health", body=b"x", version="2"))[1].must_close
+
+
+@pytest.mark.parametrize(("metrics_path", "elsewhere"), [("/metrics", "/metrics"), ("/gateway/metrics", "")])
+def test_metrics_may_be_anywhere(metrics_path: str, elsewhere: str) -> None:
+    table = pages(metrics_path)
+    assert table.elsewhere == elsewhere
+    assert table.find(metrics_path) is not None
+    assert (table.find(f"{metrics_path}/x") is None) == bool(elsewhere)
