@@ -19,8 +19,8 @@ from opentelemetry.trace import SpanContext, TraceFlags
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MAX_PENDING: Final = 4096
-"""Spans that wait for the collector; beyond it they are dropped. 8 MB at most."""
+MAX_PENDING: Final = 2048
+"""Spans that wait for the collector; beyond it they are dropped. 3 KB each."""
 
 MAX_BATCH: Final = 512
 EVERY_MS: Final = 1000

@@ -111,10 +111,15 @@ class Gateway(Running):
         self.url = f"http://127.0.0.1:{self.port}"
         workers = int(env["GATEWAY_WORKERS"])
         try:
-            until(lambda: self.process.poll() is not None or self.log.count(" serves\n") >= workers, 20, "the start")
+            until(lambda: self.process.poll() is not None or self.served >= workers, 20, "the start")
         finally:
             if self.process.poll() is not None:
                 raise AssertionError(f"the gateway did not start:\n{self.log}")
+
+    @property
+    def served(self) -> int:
+        """Workers that have begun to serve, in either form of log."""
+        return self.log.count(" serves\n") + self.log.count(' serves"')
 
     def check_log(self, start: int = 0) -> None:
         """Fail if the log says, from character `start` on, that something went wrong that no test asked for."""
