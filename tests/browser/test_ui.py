@@ -175,6 +175,16 @@ def test_counters_that_fall_begin_anew(server: StatusServer, screens: Callable[.
     assert not re.search(r"NaN|undefined|Infinity|-\d+[,.\d]*(/s| ms| %)", screen.page.inner_text("main"))
 
 
+def test_counters_that_stand_still_are_named(server: StatusServer, screens: Callable[..., Screen]) -> None:
+    screen = screens(server.url)
+    for _ in range(6):
+        screen.poll()
+    assert "its counters stand still" in screen.text("#notices")
+    server.data = later(server.data, 12)
+    screen.poll()
+    assert screen.text("#notices") == "Nothing needs attention."
+
+
 def test_the_gateway_goes_away_and_comes_back(server: StatusServer, screens: Callable[..., Screen]) -> None:
     screen = screens(server.url)
     server.data = later(server.data, 2, requests=100)
@@ -206,6 +216,7 @@ def test_it_asks_ever_less_often_while_the_gateway_is_away(
     server.status = 503
     screen = screens(server.url)
     assert screen.text("#away-h") == "No data yet"
+    assert not screen.page.is_visible("section"), "nothing is shown that is not known"
     assert screen.text("#away-why") == "The gateway answered 503 Unavailable."
     for _ in range(60):
         screen.page.clock.run_for(1000)
