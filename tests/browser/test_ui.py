@@ -119,7 +119,7 @@ def test_numbers_are_the_differences_of_two_answers(server: StatusServer, screen
     assert screen.rows("cache") == [["Hit", "60", "3,060"], ["Stale, answered", "10", "110"], ["Miss", "30", "1,030"]]
     assert screen.rows("refused")[:3] == [
         ["Rate limited", "7", "47"],
-        ["Authentication failed", "0", "2"],
+        ["Auth failures", "0", "2"],
         ["Shed: overload", "2", "2"],
     ]
     assert ["502 Bad Gateway", "20", "30"] in screen.rows("codes")
