@@ -77,7 +77,7 @@ def own_fields(x: Exchange) -> Fields:
 
 
 async def respond(x: Exchange, answer: Answer) -> None:
-    """Send an answer in one piece; for HEAD its head only."""
+    """Send an answer in one piece; for HEAD, and as a 304, its head only, with the length that the body would have."""
     x.status = answer.status
     x.head_sent = True
     x.end = answer.end
@@ -90,4 +90,5 @@ async def respond(x: Exchange, answer: Answer) -> None:
             fields.append((b"x-gateway-attempts", b"%d" % x.attempts))
     start, body = _MESSAGES[x.scope["type"]]
     await x.send({"type": start, "status": answer.status, "headers": fields})
-    await x.send({"type": body, "body": b"" if x.method == b"HEAD" else answer.body})
+    is_head_only = x.method == b"HEAD" or answer.status == 304
+    await x.send({"type": body, "body": b"" if is_head_only else answer.body})

@@ -27,6 +27,7 @@ from fastgw.endpoints.overview import Overview
 from fastgw.endpoints.plugins import Plugins
 from fastgw.endpoints.resources import resident_mb
 from fastgw.endpoints.table import Pages
+from fastgw.endpoints.ui import UiPage
 from fastgw.forwarding.deliver import Deliver, Limits
 from fastgw.forwarding.disconnect import Watch
 from fastgw.forwarding.leases import RENEW_EVERY_S, Leases
@@ -222,6 +223,7 @@ class House:
                 plugins=plugins,
                 cache=CachePage(self._cupboard.purge),
                 metrics=MetricsPage(partial(expose, self._shared.ledger)) if settings.metrics_enabled else None,
+                ui=UiPage(),
                 overview=Overview(self._shared.ledger, health, self._tell_redis, self._backends, self._regions),
             ),
             settings.metrics_path,

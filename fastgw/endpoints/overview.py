@@ -42,7 +42,6 @@ class Overview:
         self._redis = redis
         self._backends = backends
         self._regions = regions
-        self._since = monotonic()
 
     async def show(self, x: Exchange) -> None:
         """GET: see `content`."""
@@ -66,7 +65,7 @@ class Overview:
         return {
             "version": __version__,
             "time": time(),
-            "uptime_s": round(monotonic() - self._since, 1),
+            "uptime_s": round(monotonic() - self._ledger.since, 1),
             "status": health["status"],
             "processes": int(total.sum_of(families.PROCESSES)),
             "active": int(total.sum_of(families.ACTIVE)),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fastgw.endpoints.metrics import MetricsPage
     from fastgw.endpoints.overview import Overview
     from fastgw.endpoints.plugins import Plugins
+    from fastgw.endpoints.ui import UiPage
     from fastgw.exchange import Exchange
     from fastgw.respond import Answer
 
@@ -43,6 +44,7 @@ class Sources:
     metrics: MetricsPage | None
     """None: METRICS_ENABLED=false."""
     overview: Overview
+    ui: UiPage
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Pages:
             "/gateway/plugins": Entry({b"GET": of.plugins.show}),
             "/gateway/config": Entry({b"GET": of.config.show, b"PATCH": of.config.change}),
             "/gateway/cache": Entry({b"DELETE": of.cache.purge}),
+            "/gateway/ui": Entry({b"GET": of.ui.show}, is_open=True),  # it holds no figure, and asks for the token
             "/gateway/ui/data": Entry({b"GET": of.overview.show}),
         }
         if of.metrics is not None:

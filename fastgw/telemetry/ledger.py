@@ -19,6 +19,7 @@ import mmap
 import os
 import struct
 import tempfile
+from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
 import orjson
@@ -129,6 +130,8 @@ class Ledger:
         self._count = processes * SPARE
         self._memory = mmap.mmap(-1, self._count * SHEET_BYTES)  # shared and anonymous
         self._locks = _nameless_file()
+        self.since = monotonic()
+        """When counting began: the gateway's start."""
 
     def claim(self) -> Sheet:
         """A sheet of this process's own, until it ends.

@@ -18,6 +18,7 @@ from fastgw.endpoints.metrics import MetricsPage
 from fastgw.endpoints.overview import Overview
 from fastgw.endpoints.plugins import Plugins
 from fastgw.endpoints.table import Pages, Sources
+from fastgw.endpoints.ui import UiPage
 from fastgw.settings.live import Live
 from fastgw.settings.load import load
 from fastgw.settings.values import networks
@@ -55,7 +56,7 @@ def pages(metrics_path: str = "/gateway/metrics") -> Pages:
     ledger.claim()
     metrics = MetricsPage(partial(expose, ledger))
     overview = Overview(ledger, health, RedisState, [], list)
-    of = Sources(health, detailed, ConfigPage(live), plugins, CachePage(purge), metrics, overview)
+    of = Sources(health, detailed, ConfigPage(live), plugins, CachePage(purge), metrics, overview, UiPage())
     return Pages(Access(networks("127.0.0.0/8"), "s3cret"), of, metrics_path)
 
 
