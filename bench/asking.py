@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 from bench.backends.static import running_static
 from bench.backends.streams import running_streams
 from bench.harness import chain, rounds
-from bench.questions import chain_cost, forwarding_cost, hit_cost, overhead_c1, redis_cost, streams_memory
+from bench.peers.fastgw import Fastgw, FastgwTold, FastgwTraced
+from bench.questions import (
+    chain_cost,
+    forwarding_cost,
+    hit_cost,
+    overhead_c1,
+    redis_cost,
+    streams_memory,
+    telemetry_cost,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +30,8 @@ if TYPE_CHECKING:
 
 FORWARDING = (forwarding_cost, overhead_c1)
 CHAIN = (chain_cost, hit_cost)
-QUESTIONS = tuple(module.NAME for module in (*FORWARDING, *CHAIN, redis_cost, streams_memory))
+QUESTIONS = tuple(module.NAME for module in (*FORWARDING, telemetry_cost, *CHAIN, redis_cost, streams_memory))
+TELLING: tuple[Peer, ...] = (Fastgw(), FastgwTold(), FastgwTraced())
 Samples = dict[str, dict[str, list["Sample"]]]
 
 
@@ -53,7 +63,10 @@ class Asked:
         forwarding = self.rounds * len(self.peers) if self.wants(*FORWARDING) else 0
         chained = self.rounds * len(self.chain_peers) if self.wants(*CHAIN) else 0
         streaming = len(streams_memory.PARTS) * (len(self.peers) - 1) if self.wants(streams_memory) else 0
-        return forwarding + chained + streaming + (len(self.redis_plan.parts) if self.wants(redis_cost) else 0)
+        telling = self.rounds * len(TELLING) if self.wants(telemetry_cost) else 0
+        return (
+            forwarding + telling + chained + streaming + (len(self.redis_plan.parts) if self.wants(redis_cost) else 0)
+        )
 
     @property
     def redis_plan(self) -> redis_cost.Plan:
@@ -78,6 +91,8 @@ class Asking:
         asked = self.asked
         if asked.wants(*FORWARDING):
             self._forward()
+        if asked.wants(telemetry_cost):
+            self._told()
         if asked.wants(*CHAIN):
             self._chained()
         if asked.wants(redis_cost):
@@ -121,6 +136,14 @@ class Asking:
         plan = rounds.Plan(loads, asked.peers, asked.rounds, asked.seconds, asked.cores, asked.generator)
         self.forwarding = self._measured(plan, "200 bytes of JSON")
         self.answers += [module.answer(self.forwarding[module.NAME]) for module in FORWARDING if asked.wants(module)]
+
+    def _told(self) -> None:
+        """Fastgw against itself."""
+        asked = self.asked
+        loads = {telemetry_cost.NAME: rounds.Ask(asked.connections)}
+        plan = rounds.Plan(loads, TELLING, asked.rounds, asked.seconds, asked.cores, asked.generator)
+        samples = self._measured(plan, "200 bytes of JSON")
+        self.answers.append(telemetry_cost.answer(samples[telemetry_cost.NAME]))
 
     def _chained(self) -> None:
         """So do chain_cost and hit_cost."""

@@ -86,7 +86,7 @@ class Exchange:
     is_sampled = False
     trace_lines = b""  # what a backend is told: traceparent and tracestate, each with its line end
     trace_line_count = 0
-    stages: tuple[tuple[str, float, float, dict[str, Any]], ...] = ()  # of sampled ones: name, begun, seconds, tags
+    stages: tuple[tuple[str, float, float, dict[str, str]], ...] = ()  # of sampled ones: name, begun, seconds, tags
     # authenticate
     refused_for = ""  # why authentication refused it; "" if it did not
     identity = ""  # "key:NAME", "token:DIGEST-START", "worker:ID"; "" without a credential that was judged
@@ -137,7 +137,7 @@ class Exchange:
         self.peer: str = scope["client"][0]
         self.client = self.peer  # accept replaces it by the one behind trusted proxies
 
-    def stage(self, name: str, begun: float, **tags: Any) -> None:
+    def stage(self, name: str, begun: float, **tags: str) -> None:
         """A stage of a sampled request has ended that began at `begun`."""
         self.stages = (*self.stages, (name, begun, perf_counter() - begun, tags))
 

@@ -1,6 +1,6 @@
 """fastgw, one worker: forwarding alone (`Fastgw`), and with the chain of spec 4 to 6 (`FastgwChain`).
 
-Metrics, tracing and access log are off in both.
+Metrics, tracing and access log are off in both; `FastgwTold` and `FastgwTraced` have them on.
 """
 
 from __future__ import annotations
@@ -38,6 +38,35 @@ class Fastgw:
     def command(self, home: Path, place: Place) -> Command | None:  # noqa: ARG002 - the interface
         """Authentication, limits and cache off."""
         return _serve(place, AUTH_ENABLED="false", RATE_LIMIT_ENABLED="false", CACHE_ENABLED="false")
+
+
+class FastgwTold(Fastgw):
+    """Metrics, a JSON line per request, tracing of which nothing is sampled."""
+
+    name = "fastgw_told"
+    ratio = "0"
+
+    def command(self, home: Path, place: Place) -> Command | None:  # noqa: ARG002 - the interface
+        """The backend, which takes everything, is the collector too."""
+        return _serve(
+            place,
+            AUTH_ENABLED="false",
+            RATE_LIMIT_ENABLED="false",
+            CACHE_ENABLED="false",
+            METRICS_ENABLED="true",
+            ACCESS_LOG="true",
+            LOG_LEVEL="info",
+            OTEL_ENABLED="true",
+            OTEL_ZIPKIN_ENDPOINT=f"http://{HOST}:{place.backend_port}/api/v2/spans",
+            OTEL_SAMPLE_RATIO=self.ratio,
+        )
+
+
+class FastgwTraced(FastgwTold):
+    """The same, every request sampled."""
+
+    name = "fastgw_traced"
+    ratio = "1"
 
 
 class FastgwChain(Fastgw):

@@ -30,17 +30,20 @@ class Observe:
         self._metrics = metrics
         self._access_log = access_log
         self._tracing = tracing
+        self._is_silent = metrics is None and access_log is None and tracing is None
         self.begin = pass_on if tracing is None else tracing.begin
 
     def __call__(self, x: Exchange) -> None:
         """The request has ended, however it did. Never raises: its client has been answered."""
+        if self._is_silent:
+            return
         try:
             seconds = perf_counter() - x.started
             if not x.head_sent and not x.status:
                 x.status = CLIENT_CLOSED
             route = self._routes(x.raw_path)
             if self._metrics is not None:
-                self._metrics.request(x, route, seconds)
+                self._metrics.request(x, route.template, seconds)
             if self._access_log is not None or self._tracing is not None:
                 ended = time()
                 if self._access_log is not None:

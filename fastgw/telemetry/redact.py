@@ -20,6 +20,10 @@ MASK: Final = rb"\1***"
 _NOT_PRINTABLE: Final = re.compile(rb"[^\x20-\x7e]")
 
 
+is_plain: Final = re.compile(r"[ !#-\[\]-~]*").fullmatch
+"""Whether a text is ASCII that JSON takes as it is."""
+
+
 def target(raw: bytes, query: bytes) -> str:
     """A request target for a log line: secrets masked, bounded, printable ASCII."""
     if query:

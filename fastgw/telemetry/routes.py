@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from fastgw.telemetry import redact
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -39,6 +41,19 @@ REMEMBERED: Final = 4096
 """Paths whose template is known without a look. Ids make new paths all the time: it then starts anew."""
 
 
+class Route:
+    """What is known of a path. shown: the path for a log line. is_plain: JSON takes it and the template as they are."""
+
+    __slots__ = ("is_plain", "shown", "shown_bytes", "template", "template_bytes")
+
+    def __init__(self, template: str, raw_path: bytes) -> None:
+        """raw_path: as it stands on the request line."""
+        self.template = template
+        self.shown = redact.target(raw_path, b"")
+        self.shown_bytes, self.template_bytes = self.shown.encode(), template.encode()
+        self.is_plain = redact.is_plain(self.shown) is not None and redact.is_plain(template) is not None
+
+
 class Routes:
     """Finds templates. A segment in braces stands for any one segment; a literal one goes before it."""
 
@@ -54,15 +69,16 @@ class Routes:
                 self._exact[template.encode()] = template
         for same_length in self._by_length.values():
             same_length.sort(key=lambda pair: sum(part is None for part in pair[0]))  # the most literal first
-        self._known: dict[bytes, str] = {}
+        self._known: dict[bytes, Route] = {}
 
-    def __call__(self, raw_path: bytes) -> str:
-        """The template of a path as it stands on the request line. O(1) for a path that was seen lately."""
+    def __call__(self, raw_path: bytes) -> Route:
+        """What is known of a path as it stands on the request line. O(1) for a path that was seen lately."""
         known = self._known.get(raw_path)
         if known is None:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
-            known = self._known[raw_path] = self._exact.get(raw_path) or self._match(raw_path)
+            template = self._exact.get(raw_path) or self._match(raw_path)
+            known = self._known[raw_path] = Route(template, raw_path)
         return known
 
     def _match(self, raw_path: bytes) -> str:

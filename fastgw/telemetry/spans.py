@@ -42,7 +42,7 @@ class Span:
     """What the exporter looks at; our encoder knows the service's name."""
 
     def __init__(
-        self, ids: tuple[bytes, bytes, bytes], name: str, kind: str, time_s: tuple[float, float], tags: dict[str, Any]
+        self, ids: tuple[bytes, bytes, bytes], name: str, kind: str, time_s: tuple[float, float], tags: dict[str, str]
     ) -> None:
         """ids: of the trace, the span and its parent, hex; the last b"" for a root. kind: SERVER or CLIENT.
 
@@ -79,10 +79,7 @@ class Encoder:
             "timestamp": int(span.started * 1e6),
             "duration": max(1, int(span.duration_s * 1e6)),
             "localEndpoint": self._endpoint,
-            "tags": {
-                name: value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
-                for name, value in span.tags.items()
-            },
+            "tags": span.tags,
         }
         if span.parent_id:
             content["parentId"] = span.parent_id.decode()

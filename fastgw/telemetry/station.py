@@ -35,14 +35,14 @@ class Station:
         self._writer = writer
         self._collector: Collector | None = None
         self._gauges: Gauges | None = None
-        # The status page lives on the figures too, so METRICS_ENABLED says only whether Prometheus is given them.
         self.metrics = Metrics(ledger.claim())
         if writer is not None:
             writer.use(asyncio.get_running_loop())
         access_log = None
         if writer is not None and settings.access_log:
             access_log = AccessLog(writer, settings.log_format)
-        self.observe = Observe(Routes(settings.metrics_routes), self.metrics, access_log, self._tracing(settings))
+        counting = self.metrics if settings.metrics_enabled else None
+        self.observe = Observe(Routes(settings.metrics_routes), counting, access_log, self._tracing(settings))
 
     def measure(self, *sources: Callable[[], Iterable[Value]]) -> Gauges:
         """Begin to write what is so now; its `refresh` is to be run every second."""

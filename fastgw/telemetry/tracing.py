@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from random import Random
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from fastgw.exchange import End
 from fastgw.protocol import traceparent
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastgw.exchange import Exchange
+    from fastgw.telemetry.routes import Route
 
 LATE_PER_S: Final = 100
 """Spans a second and process for errors and slow requests that were not sampled: a storm of errors costs no more."""
@@ -31,6 +32,12 @@ LONG_BY_DESIGN: Final = (b"/api/v1/jobs/sync", b"/next-job")
 """Ends of paths that wait for minutes when all is well: never slow."""
 
 MAX_TAG: Final = 256
+
+LOW_56: Final = (1 << 56) - 1
+"""The bits of a trace id that decide whether it is sampled, so that all who go by them decide alike."""
+
+COMPLETE: Final = End.COMPLETE
+BROKEN: Final = (End.BROKE_IN_BODY, End.BROKE_BEFORE_HEAD, End.FAILED)
 
 
 class Tracing:
@@ -43,10 +50,12 @@ class Tracing:
         gone on with: all, proxies (those of TRUSTED_PROXIES), or none.
         """
         self._emit = emit
-        self._ratio = ratio
+        self._threshold = int(ratio * (LOW_56 + 1))
         self._slow_s = slow_s
         self._trusts = trusts
         self._random = Random()  # noqa: S311 - ids are names, not secrets
+        # half of a trace's id is the process's: its last 7 bytes are what must be random (Trace Context 2, 3.2.2.5.1)
+        self._start = b"%016x" % (self._random.getrandbits(64) or 1)
         self._late_second = 0
         self._late = 0
 
@@ -59,8 +68,9 @@ class Tracing:
         x.trace_line_count = 1
         x.span_id = span_id = b"%016x" % (bits(64) or 1)
         if parent is None:
-            x.trace_id = trace_id = b"%032x" % (bits(128) or 1)
-            x.is_sampled = is_sampled = self._random.random() < self._ratio
+            number = bits(64)
+            x.trace_id = trace_id = b"%b%016x" % (self._start, number)
+            x.is_sampled = is_sampled = number & LOW_56 < self._threshold
             x.trace_lines = b"traceparent: 00-%b-%b-%b\r\n" % (trace_id, span_id, b"03" if is_sampled else b"02")
             return
         x.trace_id, x.parent_span_id, flags = parent
@@ -72,7 +82,7 @@ class Tracing:
             x.trace_line_count = 2
         x.trace_lines = lines
 
-    def end(self, x: Exchange, route: str, seconds: float, ended: float) -> None:
+    def end(self, x: Exchange, route: Route, seconds: float, ended: float) -> None:
         """The request has ended. ended: seconds since the epoch."""
         if not x.is_sampled and not self._is_worth_keeping(x):
             return
@@ -87,8 +97,8 @@ class Tracing:
             self._emit(Span(ids, name, "CLIENT", (started + begun - x.started, took_s), tags))
 
     def _is_worth_keeping(self, x: Exchange) -> bool:
-        is_error = x.status >= 500 or x.end in {End.BROKE_IN_BODY, End.BROKE_BEFORE_HEAD, End.FAILED}
-        if not is_error and (x.own_s + x.upstream_s <= self._slow_s or x.raw_path.endswith(LONG_BY_DESIGN)):
+        is_good = x.status < 500 and (x.end is COMPLETE or x.end not in BROKEN)
+        if is_good and (x.own_s + x.upstream_s <= self._slow_s or x.raw_path.endswith(LONG_BY_DESIGN)):
             return False
         second = int(monotonic())
         if second != self._late_second:
@@ -110,34 +120,34 @@ def pass_on(x: Exchange) -> None:
         x.trace_line_count = len(x.trace_fields)
 
 
-def tags_of(x: Exchange, route: str) -> dict[str, Any]:
+def tags_of(x: Exchange, route: Route) -> dict[str, str]:
     """The attributes of `gateway:proxy`: OpenTelemetry's HTTP conventions, and what the gateway has done."""
     scope = x.scope
-    tags: dict[str, Any] = {
+    tags = {
         "http.request.method": x.method.decode("latin-1"),
-        "url.path": redact.target(x.raw_path, b""),
+        "url.path": route.shown,
         "url.scheme": scope["scheme"],
-        "http.route": route,
-        "http.response.status_code": x.status,
+        "http.route": route.template,
+        "http.response.status_code": str(x.status),
         "client.address": x.client,
         "network.protocol.version": x.http_version,
         "server.address": x.host.decode("latin-1"),
         "fastgw.request_id": x.request_id.decode("latin-1"),
-        "fastgw.rate_limited": x.limited,
-        "fastgw.end": x.end.value,
+        "fastgw.rate_limited": "true" if x.limited else "false",
+        "fastgw.end": x.end._value_,
     }
     if scope["query_string"]:
         tags["url.query"] = redact.target(redact.query_of(scope["query_string"]), b"")
     if x.cache_fields:
         tags["fastgw.cache"] = x.cache_fields[0][1].decode()
-        tags["fastgw.cache_hit"] = x.cache_fields[0][1] == b"HIT"
+        tags["fastgw.cache_hit"] = "true" if x.cache_fields[0][1] == b"HIT" else "false"
     if x.backend:
         tags["fastgw.backend"] = x.backend
-        tags["fastgw.attempts"] = x.attempts
+        tags["fastgw.attempts"] = str(x.attempts)
     agent = next((value for name, value in x.headers if name == b"user-agent"), b"")
     if agent:
         tags["user_agent.original"] = agent[:MAX_TAG].decode("latin-1")
-    if x.status >= 500 or x.end in {End.BROKE_IN_BODY, End.BROKE_BEFORE_HEAD, End.FAILED}:
-        tags["error.type"] = str(x.status) if x.end is End.COMPLETE else x.end.value
+    if x.status >= 500 or x.end in BROKEN:
+        tags["error.type"] = str(x.status) if x.end is COMPLETE else x.end.value
         tags["error"] = "true"  # Zipkin's own sign
     return tags
