@@ -37,7 +37,7 @@ test-fast: $(VENV)/.dev  ## the tests that need no server
 
 lint: $(VENV)/.dev  ## format, ruff, mypy --strict, import contracts, spelling
 	@$(BIN)/ruff format --check -q . && $(BIN)/ruff check -q . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache >.lint-imports.log || { cat .lint-imports.log 2>/dev/null; exit 1; }
-	@$(BIN)/codespell -q 3 README.md CHANGELOG.md docs fastgw bench tests
+	@$(BIN)/codespell -q 3 README.md CHANGELOG.md docs fastgw bench loadtests tests
 
 fix: $(VENV)/.dev  ## let ruff format and mend what it can
 	@$(BIN)/ruff format . ; $(BIN)/ruff check --fix .

@@ -1,0 +1,1 @@
+"""Locust scenarios against a gateway, each with thresholds: `python -m loadtests --help`."""
