@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 from bench.backends.static import running_static
 from bench.backends.streams import running_streams
 from bench.harness import chain, rounds
-from bench.questions import chain_cost, forwarding_cost, hit_cost, overhead_c1, redis_cost, streams_memory
+from bench.peers.fastgw import Fastgw, FastgwThree
+from bench.questions import (
+    backends_cost,
+    chain_cost,
+    forwarding_cost,
+    hit_cost,
+    overhead_c1,
+    redis_cost,
+    streams_memory,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +30,8 @@ if TYPE_CHECKING:
 
 FORWARDING = (forwarding_cost, overhead_c1)
 CHAIN = (chain_cost, hit_cost)
-QUESTIONS = tuple(module.NAME for module in (*FORWARDING, *CHAIN, redis_cost, streams_memory))
+MANY_PEERS: tuple[Peer, ...] = (Fastgw(), FastgwThree())
+QUESTIONS = tuple(module.NAME for module in (*FORWARDING, backends_cost, *CHAIN, redis_cost, streams_memory))
 Samples = dict[str, dict[str, list["Sample"]]]
 
 
@@ -51,9 +61,10 @@ class Asked:
     def slots(self) -> int:
         """Pieces of work, for the progress bar."""
         forwarding = self.rounds * len(self.peers) if self.wants(*FORWARDING) else 0
+        many = self.rounds * len(MANY_PEERS) if self.wants(backends_cost) else 0
         chained = self.rounds * len(self.chain_peers) if self.wants(*CHAIN) else 0
         streaming = len(streams_memory.PARTS) * (len(self.peers) - 1) if self.wants(streams_memory) else 0
-        return forwarding + chained + streaming + (len(self.redis_plan.parts) if self.wants(redis_cost) else 0)
+        return forwarding + many + chained + streaming + (len(self.redis_plan.parts) if self.wants(redis_cost) else 0)
 
     @property
     def redis_plan(self) -> redis_cost.Plan:
@@ -78,6 +89,8 @@ class Asking:
         asked = self.asked
         if asked.wants(*FORWARDING):
             self._forward()
+        if asked.wants(backends_cost):
+            self._many()
         if asked.wants(*CHAIN):
             self._chained()
         if asked.wants(redis_cost):
@@ -121,6 +134,14 @@ class Asking:
         plan = rounds.Plan(loads, asked.peers, asked.rounds, asked.seconds, asked.cores, asked.generator)
         self.forwarding = self._measured(plan, "200 bytes of JSON")
         self.answers += [module.answer(self.forwarding[module.NAME]) for module in FORWARDING if asked.wants(module)]
+
+    def _many(self) -> None:
+        """One backend or three."""
+        asked = self.asked
+        loads = {backends_cost.NAME: rounds.Ask(asked.connections)}
+        plan = rounds.Plan(loads, MANY_PEERS, asked.rounds, asked.seconds, asked.cores, asked.generator)
+        samples = self._measured(plan, "200 bytes of JSON, under three addresses")
+        self.answers.append(backends_cost.answer(samples[backends_cost.NAME]))
 
     def _chained(self) -> None:
         """So do chain_cost and hit_cost."""
