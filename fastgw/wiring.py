@@ -101,7 +101,7 @@ class House:
 
     def _bound_load(self, settings: Settings) -> None:
         """What bounds the requests under way."""
-        self._shed = Shed() if settings.overload_protection else None
+        self.shed = self._shed = Shed(self._accept.name) if settings.overload_protection else None
         if self._shed is not None:
             self._open.callback(self._shed.close)
         per_identity, per_backend = settings.concurrency_limit_per_identity, settings.concurrency_limit_per_backend
@@ -222,7 +222,7 @@ class House:
             max_body=settings.cache_max_body,
             routes={r.path.encode(): r.ttl_s or settings.cache_ttl_seconds for r in settings.cache_routes},
         )
-        steps: list[Step] = [] if self._shed is None else [self._shed.door]
+        steps: list[Step] = []
         if self._authenticate is not None:
             steps.append(self._authenticate)
         if rules is not None or settings.cache_enabled:
