@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from bench.backends.static import running_static
 from bench.backends.streams import running_streams
 from bench.harness import chain, rounds
-from bench.peers.fastgw import Fastgw, FastgwTold, FastgwTraced
+from bench.peers.fastgw import Fastgw, FastgwThree, FastgwTold, FastgwTraced
 from bench.questions import (
+    backends_cost,
     chain_cost,
     forwarding_cost,
     hit_cost,
@@ -30,8 +31,15 @@ if TYPE_CHECKING:
 
 FORWARDING = (forwarding_cost, overhead_c1)
 CHAIN = (chain_cost, hit_cost)
-QUESTIONS = tuple(module.NAME for module in (*FORWARDING, telemetry_cost, *CHAIN, redis_cost, streams_memory))
-TELLING: tuple[Peer, ...] = (Fastgw(), FastgwTold(), FastgwTraced())
+ITSELF: tuple[tuple[Any, tuple[Peer, ...], str], ...] = (
+    (backends_cost, (Fastgw(), FastgwThree()), "200 bytes of JSON, under three addresses"),
+    (telemetry_cost, (Fastgw(), FastgwTold(), FastgwTraced()), "200 bytes of JSON"),
+)
+"""Questions that compare fastgw with itself, in other settings: module, peers, what the backend is."""
+
+QUESTIONS = tuple(
+    module.NAME for module in (*FORWARDING, *(module for module, _, _ in ITSELF), *CHAIN, redis_cost, streams_memory)
+)
 Samples = dict[str, dict[str, list["Sample"]]]
 
 
@@ -63,10 +71,9 @@ class Asked:
         forwarding = self.rounds * len(self.peers) if self.wants(*FORWARDING) else 0
         chained = self.rounds * len(self.chain_peers) if self.wants(*CHAIN) else 0
         streaming = len(streams_memory.PARTS) * (len(self.peers) - 1) if self.wants(streams_memory) else 0
-        telling = self.rounds * len(TELLING) if self.wants(telemetry_cost) else 0
-        return (
-            forwarding + telling + chained + streaming + (len(self.redis_plan.parts) if self.wants(redis_cost) else 0)
-        )
+        of_itself = sum(self.rounds * len(peers) for module, peers, _ in ITSELF if self.wants(module))
+        redis_parts = len(self.redis_plan.parts) if self.wants(redis_cost) else 0
+        return forwarding + of_itself + chained + streaming + redis_parts
 
     @property
     def redis_plan(self) -> redis_cost.Plan:
@@ -91,8 +98,9 @@ class Asking:
         asked = self.asked
         if asked.wants(*FORWARDING):
             self._forward()
-        if asked.wants(telemetry_cost):
-            self._told()
+        for module, peers, backend in ITSELF:
+            if asked.wants(module):
+                self._itself(module, peers, backend)
         if asked.wants(*CHAIN):
             self._chained()
         if asked.wants(redis_cost):
@@ -137,13 +145,12 @@ class Asking:
         self.forwarding = self._measured(plan, "200 bytes of JSON")
         self.answers += [module.answer(self.forwarding[module.NAME]) for module in FORWARDING if asked.wants(module)]
 
-    def _told(self) -> None:
+    def _itself(self, module: Any, peers: tuple[Peer, ...], backend: str) -> None:
         """Fastgw against itself."""
         asked = self.asked
-        loads = {telemetry_cost.NAME: rounds.Ask(asked.connections)}
-        plan = rounds.Plan(loads, TELLING, asked.rounds, asked.seconds, asked.cores, asked.generator)
-        samples = self._measured(plan, "200 bytes of JSON")
-        self.answers.append(telemetry_cost.answer(samples[telemetry_cost.NAME]))
+        loads = {module.NAME: rounds.Ask(asked.connections)}
+        plan = rounds.Plan(loads, peers, asked.rounds, asked.seconds, asked.cores, asked.generator)
+        self.answers.append(module.answer(self._measured(plan, backend)[module.NAME]))
 
     def _chained(self) -> None:
         """So do chain_cost and hit_cost."""

@@ -13,6 +13,7 @@ from fastgw.protocol.framing import body_length
 
 if TYPE_CHECKING:
     from fastgw.exchange import Exchange
+    from fastgw.protocol.fields import Fields
 
 TRACE_FIELDS: Final = frozenset({b"traceparent", b"tracestate"})
 """W3C Trace Context: replaced where requests are traced."""
@@ -95,6 +96,13 @@ class Accept:
             raise GatewayError(HEADERS_TOO_LARGE, f"more than {MAX_FIELDS} fields")
         if is_framed:
             self._measure_body(x)
+
+    def name(self, headers: Fields) -> bytes:
+        """The id of a request that is not looked at otherwise: the client's, if there is a sane one, or a new one."""
+        for name, value in headers:
+            if name == b"x-request-id" and _SANE_REQUEST_ID.fullmatch(value):
+                return value
+        return self._new_id()
 
     def _judge_host(self, x: Exchange, hosts: int) -> None:
         """HTTP/1.1 must name its host, once, and it must be one (RFC 9112 3.2). What was found good is remembered."""

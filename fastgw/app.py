@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fastgw.background import Drain
     from fastgw.endpoints.table import Pages
     from fastgw.exchange import Receive, Scope, Send
+    from fastgw.forwarding.shed import Shed
     from fastgw.gateway import Gateway
     from fastgw.settings.load import Loaded
     from fastgw.wiring import Shared
@@ -44,6 +45,7 @@ class App:
         self._gateway: Gateway
         self._pages: Pages
         self._elsewhere = ""
+        self._shed: Shed | None = None
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """See the ASGI specification. What it returns never raises for a request.
@@ -53,22 +55,23 @@ class App:
         kind = scope["type"]
         if kind == "lifespan":
             return self._lifespan(receive, send)
+        path = scope["path"]
+        page = self._pages.find(path) if path.startswith(ROOT) or path == self._elsewhere else None
+        shed = self._shed
+        if shed is not None and page is None and (why := shed.door()):
+            return shed.turn_away(scope, send, why, must_close=self._drain.is_draining)
         x = Exchange(scope, receive, send)
         if self._drain.is_draining:
             x.must_close = True
-        if kind != "http":
-            is_own = self._pages.find(scope["path"]) is not None
-            return self._gateway.page(x, self._pages.unknown) if is_own else self._gateway.websocket(x)
-        path = scope["path"]
-        if (path.startswith(ROOT) or path == self._elsewhere) and (page := self._pages.find(path)) is not None:
-            return self._gateway.page(x, page)
-        return self._gateway.http(x)
+        if page is not None:
+            return self._gateway.page(x, page if kind == "http" else self._pages.unknown)
+        return self._gateway.http(x) if kind == "http" else self._gateway.websocket(x)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()  # lifespan.startup
         house = House(self._loaded, self._drain, self._embedded_url, self._shared, self._writer)
         await house.open()
-        self._gateway, self._pages = house.gateway, house.pages
+        self._gateway, self._pages, self._shed = house.gateway, house.pages, house.shed
         self._elsewhere = house.pages.elsewhere
         await send({"type": "lifespan.startup.complete"})
         await receive()  # lifespan.shutdown

@@ -99,7 +99,7 @@ class Exchange:
     fetch: Any = None  # what becomes of the backend's response: see cache/keep.py
     cache_fields: tuple[tuple[bytes, bytes], ...] = ()  # X-Gateway-Cache and Cache-Status
     # shed
-    shed = ""  # why it was refused: lag, backend; "" if it was not
+    shed = ""  # why it was refused: backend; "" if it was not
     among = 0  # requests that waited for backends when it began to, itself included; 0: it does not wait
     # deliver
     attempts = 0

@@ -44,7 +44,6 @@ class Gateway:
         self.steps: tuple[Step, ...] = ()
         """What may answer instead of a backend, in order:
 
-        forwarding/shed.py        too much for us?       503, before anybody is asked
         auth/authenticate.py      who is it?             401, 403, 429
         admission/admit.py        how often?             429; brings what the cache holds
         workers/listing.py        the list of workers?   from Redis

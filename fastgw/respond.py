@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 JSON: Final = (b"content-type", b"application/json")
 _SERVER: Final = (b"server", b"fastgw")
 _VERSION: Final = (b"x-gateway-version", __version__.encode())
-_CLOSE: Final = (b"connection", b"close")
+CLOSE: Final = (b"connection", b"close")
+SAME_FIELDS: Final = (_SERVER, _VERSION)
+"""What every answer of the gateway's own says, whatever was asked."""
+
 _NO_STORE: Final = (b"cache-control", b"no-store")
-_MESSAGES: Final = {
+MESSAGES: Final = {
     "http": ("http.response.start", "http.response.body"),
     "websocket": ("websocket.http.response.start", "websocket.http.response.body"),
 }
@@ -72,7 +75,7 @@ def own_fields(x: Exchange) -> Fields:
     fields += x.limit_fields
     fields += x.cache_fields
     if x.must_close:
-        fields.append(_CLOSE)
+        fields.append(CLOSE)
     return fields
 
 
@@ -88,7 +91,7 @@ async def respond(x: Exchange, answer: Answer) -> None:
         fields = [*answer.fields, length, _SERVER, *own_fields(x)]
         if x.attempts:
             fields.append((b"x-gateway-attempts", b"%d" % x.attempts))
-    start, body = _MESSAGES[x.scope["type"]]
+    start, body = MESSAGES[x.scope["type"]]
     await x.send({"type": start, "status": answer.status, "headers": fields})
     is_head_only = x.method == b"HEAD" or answer.status == 304
     await x.send({"type": body, "body": b"" if is_head_only else answer.body})

@@ -132,7 +132,7 @@ class House:
 
     def _bound_load(self, settings: Settings) -> None:
         """What bounds the requests under way."""
-        self._shed = Shed() if settings.overload_protection else None
+        self.shed = self._shed = Shed(self._accept.name) if settings.overload_protection else None
         if self._shed is not None:
             self._open.callback(self._shed.close)
         per_identity, per_backend = settings.concurrency_limit_per_identity, settings.concurrency_limit_per_backend
@@ -258,7 +258,7 @@ class House:
             max_body=settings.cache_max_body,
             routes={r.path.encode(): r.ttl_s or settings.cache_ttl_seconds for r in settings.cache_routes},
         )
-        steps: list[Step] = [] if self._shed is None else [self._shed.door]
+        steps: list[Step] = []
         if self._authenticate is not None:
             steps.append(self._authenticate)
         if rules is not None or settings.cache_enabled:
@@ -306,6 +306,8 @@ class House:
             yield families.BACKEND_UP, (backend.label,), float(record.is_in_use and backend.is_healthy is not False)
             yield families.BACKEND_IN_FLIGHT, (backend.label,), float(backend.in_flight)
             yield families.EJECTIONS, (backend.label,), float(record.ejections)
+        for why, count in self.shed.refused.items() if self.shed is not None else ():
+            yield families.SHED, (why,), float(count)
         for region in self._regions():
             yield families.WORKERS_ONLINE, (region["region"],), float(region["online"])
             yield families.WORKERS_BUSY, (region["region"],), float(region["busy"])

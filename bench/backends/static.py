@@ -27,11 +27,16 @@ BODY = (
     '{"queued":12,"running":5,"completed":48210,"failed":17,"workers":{"online":6,"busy":5,"idle":1},'
     '"regions":{"asia-east":3,"europe-west":2,"america-north":1},"estimated_wait_seconds":4.2,"updated":1767225600}'
 )
+OTHERS = ("127.0.0.2", "127.0.0.3")
+"""Where it answers too: to a gateway these are other backends."""
+
 _PIECE = "0123456789" * 99  # nginx takes words of up to 4 KiB in its configuration, so five of these make the 5 KB
 LONG_BODY = "[" + ",".join([f'"{_PIECE}"'] * 5) + "]"
 _NGINX = """
     server {{
         listen {host}:{port} backlog=4096;
+        listen 127.0.0.2:{port};
+        listen 127.0.0.3:{port};
         default_type application/json;
         location / {{ return 200 '{body}'; }}
         location ~ /5k$ {{ set $p '"{piece}"'; return 200 '[$p,$p,$p,$p,$p]'; }}
@@ -79,7 +84,7 @@ class _Answer(asyncio.Protocol):
 
 
 async def _serve(port: int) -> None:
-    server = await asyncio.get_running_loop().create_server(_Answer, HOST, port, backlog=4096)
+    server = await asyncio.get_running_loop().create_server(_Answer, [HOST, *OTHERS], port, backlog=4096)
     await server.serve_forever()
 
 

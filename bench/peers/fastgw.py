@@ -1,4 +1,5 @@
-"""fastgw, one worker: forwarding alone (`Fastgw`), and with the chain of spec 4 to 6 (`FastgwChain`).
+"""fastgw, one worker: forwarding alone, to one backend (`Fastgw`) or three (`FastgwThree`), and with the chain of
+spec 4 to 6 (`FastgwChain`).
 
 Metrics, tracing and access log are off in both; `FastgwTold` and `FastgwTraced` have them on.
 """
@@ -9,6 +10,7 @@ import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from bench.backends.static import OTHERS
 from bench.harness import chain
 from bench.harness.process import HOST, Command, StartError
 from fastgw import __version__
@@ -67,6 +69,18 @@ class FastgwTraced(FastgwTold):
 
     name = "fastgw_traced"
     ratio = "1"
+
+
+class FastgwThree(Fastgw):
+    """Three backends instead of one, of the same strength: the static one under three addresses."""
+
+    name = "fastgw_three"
+
+    def command(self, home: Path, place: Place) -> Command | None:  # noqa: ARG002 - the interface
+        """As Fastgw; checks and breakers are on in both."""
+        urls = [f"http://{host}:{place.backend_port}" for host in (HOST, *OTHERS)]
+        off = {"AUTH_ENABLED": "false", "RATE_LIMIT_ENABLED": "false", "CACHE_ENABLED": "false"}
+        return _serve(place, FASTAPI_URL=",".join(urls), **off)
 
 
 class FastgwChain(Fastgw):

@@ -154,6 +154,11 @@ class Limit:
         self._refusal_at = now
         return True
 
+    def lift(self) -> None:
+        """There is no limit, until a queue stands again: what looked like one had another reason."""
+        self.value = math.inf
+        self._trying = None
+
     # -- inside ---------------------------------------------------------------------------------------
 
     def _begin(self, now: float) -> None:

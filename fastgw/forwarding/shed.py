@@ -1,16 +1,19 @@
 """Overload: refuse early what can't be carried, so that what is accepted keeps its time.
 
-Two places on the path, each the cheapest at which its question can be answered:
+Two places, each the cheapest at which its question can be answered:
 
-    door    the first step: is this process itself late?              lag.py: so many requests per second
-    gate    the last step before deliver: do too many wait for it?    limit.py: so many at once, for all backends
+    door    before anything else, in app.py    is this process itself late?          lag.py: so many per second
+    gate    the last step before deliver       do too many wait for the backends?    limit.py: so many at once
 
 What only the backends are too slow for is refused at the gate: what the cache holds, who is refused anyway, and a stale
-entry where the backend allows it (stale-if-error) need no backend. The gateway's own pages are no steps: never refused.
+entry where the backend allows it (stale-if-error) need no backend. Where this process is busy too, the way to the gate
+is what it can't afford: then a refusal there is a reason to refuse at the door. The gateway's own pages pass neither
+place: they are never refused.
 
-A refusal costs a third of what a forwarded request does. Answered at once, who asks again at once would keep the
-process busy with refusals alone; so beyond REFUSALS_PER_TICK they wait for their turn, HOLD_S at most, and with them
-the connection on which the next request would come.
+A refusal at the door is an answer made once a second, with the request's own id in it; most of what it costs is
+granian's, and that is still a third of a forwarded request. Answered at once, who asks again at once would keep the
+process busy with refusals alone; so beyond a part of what is carried they wait for their turn, HOLD_S at most, and with
+them the connection on which the next request would come.
 
 One timer per process measures the loop's lag. It is armed while requests come: an idle process sleeps.
 """
@@ -28,11 +31,13 @@ from fastgw.errors import SERVICE_UNAVAILABLE, GatewayError
 from fastgw.forwarding.lag import TICK_S, Lag
 from fastgw.forwarding.limit import Limit
 from fastgw.forwarding.timeouts import SYNC_PATH
+from fastgw.respond import CLOSE, MESSAGES, SAME_FIELDS, error_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
-    from fastgw.exchange import Exchange
+    from fastgw.exchange import Exchange, Scope, Send
+    from fastgw.protocol.fields import Fields
     from fastgw.respond import Answer
     from fastgw.routing.backend import Backend
 
@@ -46,14 +51,28 @@ SAMPLES_PER_TICK: Final = 10
 """Answers whose time is looked at: 500 per second are plenty to decide on ten times a second, and at full speed one of
 fifty costs nothing."""
 
+TURNS: Final = 3
+"""Of a loop that has too much to do, from a request's being sent to its answer's being noticed. And a tick's requests
+come at once, when the door opens."""
+
 REFUSALS_PER_TICK: Final = 40
-"""2,000 per second that are answered at once: 5 % of a core."""
+"""2,000 per second that are answered at once, at most: 3 % of a core."""
+
+LEAST_REFUSALS: Final = 2
+"""Of a tick, however little is carried."""
+
+REFUSED_PART: Final = 0.15
+"""And while the door is in force no more than this part of what is let in: as a refusal costs a third of a request,
+that takes 5 % of a core from those that are carried, on slow machines too."""
 
 HOLD_S: Final = 2.0
 """Longest that a refusal is kept back. With 4,000 clients that ask again at once it keeps the process at the 2,000."""
 
 MAX_HELD: Final = 16_384
 """Refusals that are kept back, at some 4 KiB each; more are answered at once."""
+
+MARK: Final = b"00000000"
+"""Stands for the request's id in an answer made beforehand."""
 
 QUIET_TICKS: Final = 50
 """Without a request for so many ticks, a second, the timer rests."""
@@ -73,7 +92,9 @@ log = logging.getLogger("fastgw.overload")
 class Shed:
     """The two places, and what they learn from. To be made in the running loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: Callable[[Fields], bytes]) -> None:
+        """name: a request's id, of its fields."""
+        self._name = name
         self._loop = asyncio.get_running_loop()
         now = perf_counter()
         self.limit = Limit(now)
@@ -90,26 +111,54 @@ class Shed:
         self._passed = self._refused = 0  # of this second
         self._retry_after_s = 1
         self._sheds = False
+        self._is_crowded = False
+        self._ready = self._prepared()
         self.refused = {"lag": 0, "backend": 0}
 
     def __repr__(self) -> str:
         return f"<Shed {self.limit!r} {self.lag!r} held={len(self._held)}>"
 
-    # -- the two steps --------------------------------------------------------------------------------
+    # -- the two places -------------------------------------------------------------------------------
 
-    def door(self, x: Exchange) -> Awaitable[Answer | None] | None:
-        """Let a request in, unless this process is late. Raises GatewayError (503), or gives the wait for it."""
+    def door(self) -> str:
+        """Whether a request must go at once: why, or "" for one that may come in."""
         lag = self.lag
         lag.left -= 1
-        if lag.left >= 0 or self._wake():
-            return None
-        return self._refuse(x, "lag")
+        return "" if lag.left >= 0 or self._wake() else "lag"
+
+    async def turn_away(self, scope: Scope, send: Send, why: str, *, must_close: bool) -> None:
+        """Answer 503, at once or after a while. For HTTP and WebSockets; neither accept nor an Exchange is needed."""
+        begun = perf_counter()
+        self._count(why)
+        if self._turns < 0 and len(self._held) < MAX_HELD:
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            self._held.append((begun + HOLD_S, waiter))
+            await waiter
+        request_id = self._name(scope["headers"])
+        before, after, same = self._ready
+        body = before + request_id + after
+        took_ms = (perf_counter() - begun) * 1e3
+        fields = [
+            *same,
+            (b"content-length", b"%d" % len(body)),
+            (b"x-request-id", request_id),
+            (b"x-gateway-duration", b"%.2fms" % took_ms),
+            (b"server-timing", b"gateway;dur=%.2f, backend;dur=0.00" % took_ms),
+        ]
+        if must_close:
+            fields.append(CLOSE)
+        start, end = MESSAGES[scope["type"]]
+        await send({"type": start, "status": SERVICE_UNAVAILABLE.status, "headers": fields})
+        await send({"type": end, "body": b"" if scope.get("method") == "HEAD" else body})
 
     def gate(self, x: Exchange) -> Awaitable[Answer | None] | None:
-        """Let a request go to the backends, unless too many wait for them. Raises, or gives, as `door`."""
+        """Let a request go to the backends, unless too many wait for them. Raises GatewayError (503), or gives the wait
+        for it.
+        """
         limit = self.limit
         if limit.waiting < limit.value or not limit.refuses(perf_counter()):
             return None
+        self._is_crowded = True
         return self._refuse(x, "backend")
 
     # -- for deliver ----------------------------------------------------------------------------------
@@ -188,11 +237,20 @@ class Shed:
     def _tick(self) -> None:
         lag = self.lag
         now = perf_counter()
-        came = lag.look(now, self._due)
-        self.limit.lag_s = lag.worst_s
+        was_open = lag.rate == math.inf
+        came = lag.look(now, self._due, is_crowded=self._is_crowded)
+        self._is_crowded = False
+        if lag.rate == math.inf:
+            self.limit.lag_s = lag.worst_s
+        else:
+            self.limit.lag_s = TICK_S + TURNS * lag.worst_s
+            if was_open:
+                self.limit.lift()
         self._every = max(1, came // SAMPLES_PER_TICK)
         self._quiet = 0 if came or self._held else self._quiet + 1
         self._turns = REFUSALS_PER_TICK
+        if lag.rate < math.inf:
+            self._turns = min(max(int(lag.let_in * REFUSED_PART), LEAST_REFUSALS), REFUSALS_PER_TICK)
         held = self._held
         while held and (self._turns > 0 or held[0][0] <= now):
             self._turns -= 1
@@ -216,6 +274,7 @@ class Shed:
         self._unseen = 0
         self._passed = self._refused = 0
         self._retry_after_s = min(MAX_RETRY_S, max(1, math.ceil((passed + refused) / max(1, passed))))
+        self._ready = self._prepared()
         if bool(refused) is not self._sheds:
             self._sheds = bool(refused)
             if refused:
@@ -223,12 +282,21 @@ class Shed:
             else:
                 log.info("overload is over")
 
-    def _refuse(self, x: Exchange, why: str) -> Awaitable[None]:
-        """Raise now, or give the wait for it, if it is one of too many."""
-        x.shed = why
+    def _prepared(self) -> tuple[bytes, bytes, Fields]:
+        """An answer at the door: its body before and after the request's id, the fields that are the same in all."""
+        answer = error_answer(self._error("lag"), MARK)
+        before, _, after = answer.body.partition(MARK)
+        return before, after, [*answer.fields, *SAME_FIELDS]
+
+    def _count(self, why: str) -> None:
         self.refused[why] += 1
         self._refused += 1
         self._turns -= 1
+
+    def _refuse(self, x: Exchange, why: str) -> Awaitable[None]:
+        """Raise now, or give the wait for it, if it is one of too many."""
+        x.shed = why
+        self._count(why)
         if self._turns >= 0 or len(self._held) >= MAX_HELD:
             raise self._error(why)
         return self._hold(why)

@@ -59,6 +59,11 @@ GC_THRESHOLDS: Final = (50_000, 20, 100)
 with Python's defaults, 6 ms frozen). What the start made is frozen, the rest is looked at rarely."""
 
 
+SWITCH_S: Final = 0.001
+"""How long granian's thread, with a request in its hands, waits for a busy event loop to let it in. With Python's 5 ms
+each request that comes in a long turn of the loop waits as long, one after the other: the health page too."""
+
+
 HANDLED: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 """What the parent has handlers for. Blocked while it forks; the worker unblocks them once it has its own."""
 
@@ -114,6 +119,7 @@ def work(job: Job) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    sys.setswitchinterval(SWITCH_S)
     with _threads_that_yield():
         serve(scheduler, loop, stop)
 

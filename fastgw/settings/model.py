@@ -274,8 +274,8 @@ class Settings(BaseModel):
         0, "Requests in flight per backend; 0: no limit.", example="200"
     )
     overload_protection: bool = setting(
-        False,
-        "Refuse early what neither this process nor the backends can carry. New: try it before relying on it.",
+        True,
+        "Refuse early what neither this process nor the backends can carry.",
         example="true",
     )
     max_body_bytes: Bytes = setting("100MiB", "Largest request body.", unit="bytes", example="100MiB")

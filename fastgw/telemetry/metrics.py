@@ -104,8 +104,6 @@ class Metrics:
             self._rejected[0] += 1
         if x.refused_for:
             series(families.AUTH_FAILURES, x.refused_for).cells[0] += 1
-        if x.shed:
-            series(families.SHED, x.shed).cells[0] += 1
         for backend, reason in x.failures:
             series(families.PROXY_ERRORS, backend, reason).cells[0] += 1
         if (

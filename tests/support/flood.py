@@ -1,7 +1,9 @@
-"""Load from a process of its own: `python -m tests.support.flood closed|open PORT PATH AMOUNT SECONDS`; JSON comes out.
+"""Load from a process of its own: `python -m tests.support.flood closed|open PORT PATH AMOUNT SECONDS MOST`; JSON is
+what comes out.
 
 closed: AMOUNT connections, each asks again when it has its answer. open: AMOUNT requests per second by chance, whatever
-becomes of them, on kept-alive connections as many as it takes; latency counts from the moment a request was due.
+becomes of them, on kept-alive connections as many as it takes, MOST of them
+at most; latency counts from the moment a request was due.
 """
 
 from __future__ import annotations
@@ -50,9 +52,9 @@ class Client(asyncio.Protocol):
 
 
 class Load:
-    def __init__(self, kind: str, port: int, path: str, amount: float, seconds: float) -> None:
+    def __init__(self, kind: str, port: int, path: str, amount: float, seconds: float, most: int) -> None:
         self.is_closed_loop = kind == "closed"
-        self.port, self.amount, self.seconds = port, amount, seconds
+        self.port, self.amount, self.seconds, self.most = port, amount, seconds, most
         self.request = b"GET %b HTTP/1.1\r\nhost: load.test\r\n\r\n" % path.encode()
         self.answers: list[tuple[float, int, float]] = []  # when since the start, status, seconds
         self.idle: deque[Client] = deque()
@@ -108,7 +110,7 @@ class Load:
                 self.idle.pop()
             if self.idle:
                 self.idle.pop().ask(due)
-            elif self.opened < MAX_CONNECTIONS:
+            elif self.opened < self.most:
                 task = asyncio.create_task(self.ask_anew(due))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
@@ -119,9 +121,12 @@ class Load:
         (await self.open()).ask(due)
 
 
-def start(kind: str, port: int, path: str, amount: float, seconds: float) -> subprocess.Popen[bytes]:
+def start(
+    kind: str, port: int, path: str, amount: float, seconds: float, most: int = MAX_CONNECTIONS
+) -> subprocess.Popen[bytes]:
     """Begin; `result` gives what came of it."""
-    command = [sys.executable, "-m", "tests.support.flood", kind, str(port), path, str(amount), str(seconds)]
+    numbers = (str(amount), str(seconds), str(most))
+    command = [sys.executable, "-m", "tests.support.flood", kind, str(port), path, *numbers]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
 
 
@@ -134,5 +139,5 @@ def result(process: subprocess.Popen[bytes]) -> dict[str, Any]:
 if __name__ == "__main__":
     import uvloop
 
-    kind, port, path, amount, seconds = sys.argv[1:]
-    print(json.dumps(uvloop.run(Load(kind, int(port), path, float(amount), float(seconds)).run())))
+    kind, port, path, amount, seconds, most = sys.argv[1:]
+    print(json.dumps(uvloop.run(Load(kind, int(port), path, float(amount), float(seconds), int(most)).run())))

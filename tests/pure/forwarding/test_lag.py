@@ -7,7 +7,7 @@ from collections import deque
 
 import pytest
 
-from fastgw.forwarding.lag import CALM_S, LAG_TARGET_S, LEAST_RATE, LOOKS, TICK_S, UNLIMITED, Lag
+from fastgw.forwarding.lag import BEGIN_S, BUSY_S, CALM_S, LEAST_PER_LOOK, LOOKS, TICK_S, UNLIMITED, Lag
 
 FORWARD_S = 40e-6
 REFUSE_S = 13e-6
@@ -82,8 +82,8 @@ def test_too_many_clients_cost_no_goodput_and_the_loop_keeps_its_time(clients: i
         f"{loop.late(0.5, 5) * 1e3:.0f} ms p99 {loop.late(0.99, 5) * 1e3:.0f} ms (unlimited: {clients * 0.04:.0f} ms)"
     )
     assert loop.goodput(5, 20) > 0.9 * CAPACITY
-    assert loop.late(0.5, 5) < LAG_TARGET_S
-    assert loop.late(0.99, 5) < max(2 * LAG_TARGET_S + 0.01, clients * FORWARD_S / 2)
+    assert loop.late(0.5, 5) < BEGIN_S
+    assert loop.late(0.99, 5) < max(2 * BEGIN_S + 0.01, clients * FORWARD_S / 2)
 
 
 def looks(lag: Lag, count: int, late_s: float, came: int, start: float = 0.0) -> float:
@@ -103,11 +103,28 @@ def test_one_late_look_is_no_overload() -> None:
     assert lag.left == UNLIMITED
 
 
-def test_a_machine_that_is_somebody_elses_is_no_reason_to_refuse_a_few() -> None:
+@pytest.mark.parametrize("came", [3, LEAST_PER_LOOK])
+def test_a_machine_that_is_somebody_elses_is_no_reason_to_refuse_a_few(came: int) -> None:
     lag = Lag()
-    looks(lag, 50, 0.2, 3)
-    assert lag.rate == LEAST_RATE
-    assert lag.left > 3
+    looks(lag, 50, 0.2, came)
+    assert lag.rate == math.inf
+
+
+def test_a_few_are_let_in_however_late_the_loop_is() -> None:
+    lag = Lag()
+    looks(lag, 200, 0.2, 1000)
+    assert lag.rate < 5000
+    assert lag.left >= LEAST_PER_LOOK
+
+
+def test_a_crowd_at_the_backends_is_a_reason_only_for_a_loop_that_is_busy_itself() -> None:
+    idle, busy = Lag(), Lag()
+    for lag, late_s in ((idle, 0.0), (busy, 2 * BUSY_S)):
+        now = looks(lag, LOOKS, late_s, 1000)
+        lag.left -= 1000
+        lag.look(now + TICK_S, now + TICK_S, is_crowded=True)
+    assert idle.rate == math.inf
+    assert busy.rate < math.inf
 
 
 def test_all_are_let_in_again_when_nobody_was_refused_for_a_while() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from typing import Any, cast
 
+import orjson
 import pytest
 
 from fastgw.errors import SERVICE_UNAVAILABLE, GatewayError
@@ -15,6 +16,10 @@ from tests.pure.asgi import accepted, exchange
 from tests.pure.loop import in_loop
 
 BACKEND = cast("Any", object())
+
+
+def name(_fields: Any) -> bytes:
+    return b"r-1"
 
 
 def request(target: bytes = b"/api/v1/queue/stats") -> Any:
@@ -32,10 +37,10 @@ def full(shed: Shed) -> None:
 
 @in_loop
 async def test_nothing_is_refused_without_a_reason() -> None:
-    shed = Shed()
+    shed = Shed(name)
     for _ in range(1000):
         x = request()
-        assert shed.door(x) is None
+        assert shed.door() == ""
         assert shed.gate(x) is None
         shed.enter(x)
         assert x.among == 1
@@ -48,7 +53,7 @@ async def test_nothing_is_refused_without_a_reason() -> None:
 
 @in_loop
 async def test_who_waits_is_counted_once_and_until_its_head_or_its_end() -> None:
-    shed = Shed()
+    shed = Shed(name)
     failed, answered = request(), request()
     shed.enter(failed)
     shed.enter(answered)
@@ -65,7 +70,7 @@ async def test_who_waits_is_counted_once_and_until_its_head_or_its_end() -> None
 @pytest.mark.parametrize("target", [b"/api/v1/jobs/sync?timeout=60", b"/api/v1/workers/w-1/next-job"])
 @in_loop
 async def test_what_waits_by_design_does_not_count(target: bytes) -> None:
-    shed = Shed()
+    shed = Shed(name)
     x = request(target)
     shed.enter(x)
     shed.answered(x, BACKEND, 200, 30.0)
@@ -77,7 +82,7 @@ async def test_what_waits_by_design_does_not_count(target: bytes) -> None:
 
 @in_loop
 async def test_paths_that_differ_by_an_id_are_one_kind_and_failures_are_none() -> None:
-    shed = Shed()
+    shed = Shed(name)
     for target in (b"/api/v1/jobs/3f2a-01", b"/api/v1/jobs/9c", b"/api/v1/workers/17/config", b"/regions"):
         x = request(target)
         shed.enter(x)
@@ -95,8 +100,8 @@ async def test_paths_that_differ_by_an_id_are_one_kind_and_failures_are_none() -
 
 @in_loop
 async def test_the_first_refusals_are_at_once_and_the_others_wait_for_their_turn() -> None:
-    shed = Shed()
-    shed.door(request())
+    shed = Shed(name)
+    shed.door()
     full(shed)
     waits = []
     for number in range(REFUSALS_PER_TICK + 5):
@@ -122,34 +127,82 @@ async def test_the_first_refusals_are_at_once_and_the_others_wait_for_their_turn
 
 @in_loop
 async def test_the_door_refuses_when_the_process_is_late() -> None:
-    shed = Shed()
-    assert shed.door(request()) is None
+    shed = Shed(name)
+    assert shed.door() == ""
     shed.lag.left = 1
-    assert shed.door(request()) is None
-    with pytest.raises(GatewayError):
-        shed.door(request())
+    assert shed.door() == ""
+    assert shed.door() == "lag"
+    shed.close()
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+@pytest.mark.parametrize("must_close", [False, True])
+@in_loop
+async def test_who_is_turned_away_is_told_when_to_come_again(kind: str, must_close: bool) -> None:
+    shed = Shed(name)
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await shed.turn_away({"type": kind, "headers": [], "method": "GET"}, send, "lag", must_close=must_close)
+    start, end = sent
+    assert start["type"].endswith("http.response.start")
+    assert start["type"].startswith(kind)
+    assert start["status"] == 503
+    fields = dict(start["headers"])
+    assert fields[b"retry-after"] == b"1"
+    assert fields[b"x-request-id"] == b"r-1"
+    assert int(fields[b"content-length"]) == len(end["body"])
+    assert (b"connection" in fields) is must_close
+    error = orjson.loads(end["body"])["error"]
+    assert error["code"] == "SERVICE_UNAVAILABLE"
+    assert error["requestId"] == "r-1"
+    assert error["retryAfter"] == 1
     assert shed.told()["refused"] == {"lag": 1, "backend": 0}
     shed.close()
 
 
 @in_loop
+async def test_those_turned_away_beyond_a_part_wait_for_their_turn() -> None:
+    shed = Shed(name)
+    shed._turns = 0
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    waits = [
+        asyncio.create_task(
+            shed.turn_away({"type": "http", "headers": [], "method": "HEAD"}, send, "lag", must_close=False)
+        )
+        for _ in range(3)
+    ]
+    await asyncio.sleep(0)
+    assert not sent
+    shed.close()
+    await asyncio.gather(*waits)
+    assert [message["body"] for message in sent if "body" in message] == [b""] * 3
+
+
+@in_loop
 async def test_the_timer_rests_when_nothing_comes_and_wakes_with_the_next_request() -> None:
-    shed = Shed()
+    shed = Shed(name)
     assert shed._timer is None
     for _ in range(3):
-        assert shed.door(request()) is None
+        assert shed.door() == ""
     assert shed._timer is not None
     async with asyncio.timeout(3 * QUIET_TICKS * TICK_S):
         while shed._timer is not None:
             await asyncio.sleep(TICK_S)
-    assert shed.door(request()) is None
+    assert shed.door() == ""
     assert shed._timer is not None
     shed.close()
 
 
 @in_loop
 async def test_closing_answers_who_is_kept_waiting() -> None:
-    shed = Shed()
+    shed = Shed(name)
     full(shed)
     shed._turns = 0
     waits = [asyncio.create_task(cast("Any", shed.gate(request()))) for _ in range(3)]

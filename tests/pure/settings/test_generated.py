@@ -60,7 +60,7 @@ CONTRACT = {
     "CACHE_MAX_BODY": 1024 * 1024,
     "CACHE_ROUTES": ["/api/v1/queue/stats=10", "/api/v1/jobs/stats/queue=10", "/regions"],
     "IDEMPOTENCY_TTL_SECONDS": 86400,
-    "OVERLOAD_PROTECTION": False,
+    "OVERLOAD_PROTECTION": True,
     "CONCURRENCY_LIMIT_PER_IDENTITY": 0,
     "CONCURRENCY_LIMIT_PER_BACKEND": 0,
     "WORKERS_SOURCE": "auto",

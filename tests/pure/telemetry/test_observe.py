@@ -89,13 +89,11 @@ def test_what_went_wrong_is_counted_by_reason() -> None:
     seen = Seen()
     seen.end(request(), 429, limited=True)
     seen.end(request(), 401, refused_for="wrong")
-    seen.end(request(), 503, shed="lag")
     seen.end(request(), 502, failures=(("b:1", "connect_failed"), ("b:2", "read_timeout")))
     seen.end(request(), 200, failures=(("b:1", "connection_lost"),))
     total = seen.total
     assert total.sum_of(families.REJECTED) == 1
     assert total.of(families.AUTH_FAILURES) == {("wrong",): [1.0]}
-    assert total.of(families.SHED) == {("lag",): [1.0]}
     assert sorted(total.of(families.PROXY_ERRORS)) == [
         ("b:1", "connect_failed"),
         ("b:1", "connection_lost"),
