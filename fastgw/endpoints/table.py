@@ -87,7 +87,7 @@ class Pages:
 
         The decoded path decides, so that no spelling of /gateway/ (/%67ateway/) reaches a backend.
         """
-        if path == self._elsewhere:
+        if path and path == self._elsewhere:
             return self._pages[path]
         if not path.startswith(ROOT) or (len(path) > len(ROOT) and path[len(ROOT)] != "/"):
             return None

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Self
 
@@ -44,6 +45,8 @@ class Running:
 
     @property
     def log(self) -> str:
+        """What it has printed. Workers' lines leave by a thread: they get a moment."""
+        time.sleep(0.02)
         return self.log_path.read_text(errors="replace")
 
     def children(self) -> list[psutil.Process]:
