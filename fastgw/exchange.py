@@ -98,6 +98,7 @@ class Exchange:
     # answer
     fetch: Any = None  # what becomes of the backend's response: see cache/keep.py
     cache_fields: tuple[tuple[bytes, bytes], ...] = ()  # X-Gateway-Cache and Cache-Status
+    is_plain_hit = False  # answered with an entry whose own fields hold these two
     # shed
     shed = ""  # why it was refused: backend; "" if it was not
     among = 0  # requests that waited for backends when it began to, itself included; 0: it does not wait
@@ -136,6 +137,12 @@ class Exchange:
         self.http_version: str = scope["http_version"]
         self.peer: str = scope["client"][0]
         self.client = self.peer  # accept replaces it by the one behind trusted proxies
+
+    @property
+    def cache_state(self) -> bytes:
+        """What X-Gateway-Cache says: HIT, MISS, BYPASS or STALE; b"" if it says nothing."""
+        fields = self.cache_fields
+        return fields[0][1] if fields else b"HIT" if self.is_plain_hit else b""
 
     def stage(self, name: str, begun: float, **tags: str) -> None:
         """A stage of a sampled request has ended that began at `begun`."""

@@ -86,7 +86,10 @@ class AnswerFromCache:
         now_ms = self._shelf.now_ms()
         if copy.entry.is_fresh(now_ms, wanted):
             self.hits += 1
-            return hit_answer(copy, now_ms) if ask.is_plain else entry_answer(x, copy, now_ms)
+            if ask.is_plain:
+                x.is_plain_hit = True
+                return hit_answer(copy, now_ms)
+            return entry_answer(x, copy, now_ms)
         if copy.entry.may_be_stale(now_ms, wanted):
             self.stale += 1
             self._renew(x, ask, copy)

@@ -80,8 +80,8 @@ def _json(x: Exchange, route: Route, seconds: float, at: bytes) -> bytes:
     )
     if x.trace_id:
         line += b',"traceId":"%b"' % x.trace_id
-    if x.cache_fields:
-        line += b',"cached":"%b"' % x.cache_fields[0][1]
+    if state := x.cache_state:
+        line += b',"cached":"%b"' % state
     if x.backend:
         line += b',"backend":"%b"' % x.backend.encode()
     if x.attempts > 1 or x.identity or x.failures or x.limited:
@@ -123,8 +123,8 @@ def _escaped(x: Exchange, route: Route, seconds: float, at: bytes) -> bytes:
     }
     if x.trace_id:
         line["traceId"] = x.trace_id.decode()
-    if x.cache_fields:
-        line["cached"] = x.cache_fields[0][1].decode()
+    if state := x.cache_state:
+        line["cached"] = state.decode()
     if x.backend:
         line["backend"] = x.backend
     return orjson.dumps(line | _more(x), None, orjson.OPT_APPEND_NEWLINE)
@@ -132,7 +132,7 @@ def _escaped(x: Exchange, route: Route, seconds: float, at: bytes) -> bytes:
 
 def _text(x: Exchange, _route: Route, seconds: float, at: bytes) -> bytes:
     path = redact.target(x.raw_path, x.scope["query_string"])
-    cached = x.cache_fields[0][1].decode() if x.cache_fields else "-"
+    cached = x.cache_state.decode() or "-"
     line = (
         f"{at.decode()} proxy {x.method.decode('latin-1')} {path} {x.status} {seconds * 1e3:.2f}ms "
         f"upstream={x.upstream_s * 1e3:.2f}ms cache={cached} client={x.client} backend={x.backend or '-'} "

@@ -39,6 +39,7 @@ class Metrics:
         self._overhead = sheet.series(families.OVERHEAD)
         one = families.REJECTED, families.RETRIES, families.HITS, families.MISSES, families.STALE
         self._rejected, self._retries, hits, misses, stale = [sheet.series(family).cells for family in one]
+        self._hits = hits
         self._by_cache = {b"HIT": hits, b"MISS": misses, b"STALE": stale}
 
     def request(self, x: Exchange, route: str, seconds: float) -> None:
@@ -67,10 +68,10 @@ class Metrics:
             self.observe(self._upstream.get(x.backend) or self._new_upstream(x.backend), upstream_s)
             if x.attempts > 1:
                 self._retries[0] += x.attempts - 1
-        if x.cache_fields:
-            count = self._by_cache.get(x.cache_fields[0][1])
-            if count is not None:
-                count[0] += 1
+        if x.is_plain_hit:
+            self._hits[0] += 1
+        elif x.cache_fields and (count := self._by_cache.get(x.cache_fields[0][1])) is not None:
+            count[0] += 1
         if x.failures or x.request_start or x.status >= 400:
             self._unusual(x)
 

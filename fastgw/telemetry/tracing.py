@@ -138,9 +138,9 @@ def tags_of(x: Exchange, route: Route) -> dict[str, str]:
     }
     if scope["query_string"]:
         tags["url.query"] = redact.target(redact.query_of(scope["query_string"]), b"")
-    if x.cache_fields:
-        tags["fastgw.cache"] = x.cache_fields[0][1].decode()
-        tags["fastgw.cache_hit"] = "true" if x.cache_fields[0][1] == b"HIT" else "false"
+    if state := x.cache_state:
+        tags["fastgw.cache"] = state.decode()
+        tags["fastgw.cache_hit"] = "true" if state == b"HIT" else "false"
     if x.backend:
         tags["fastgw.backend"] = x.backend
         tags["fastgw.attempts"] = str(x.attempts)

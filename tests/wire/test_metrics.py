@@ -163,3 +163,16 @@ def test_the_data_of_the_status_page(gateways, backend) -> None:
     (one,) = data["backends"]
     assert (one["url"], one["state"]) == (backend.url, "serving")
     assert data["redis"]["status"] == "connected"
+
+
+def test_hits_misses_and_lines_say_what_the_header_says(gateways, backend, valkey) -> None:
+    gateway = gateways(
+        backend.url, REDIS_URL=valkey.url, CACHE_ENABLED="true", CACHE_ROUTES="/regions=60", ACCESS_LOG="true"
+    )
+    until(lambda: request(gateway.port, "/gateway/health").json["redis"] == "connected", 5, "Redis")
+    before = {name: total(gateway, f"gateway_cache_{name}_total") for name in ("hits", "misses")}
+    said = Counter(request(gateway.port, "/regions").header("x-gateway-cache") for _ in range(20))
+    assert said["HIT"] >= 18
+    until(lambda: total(gateway, "gateway_cache_hits_total") - before["hits"] == said["HIT"], 5, "each hit is counted")
+    assert total(gateway, "gateway_cache_misses_total") - before["misses"] == said["MISS"]
+    until(lambda: gateway.log.count("cache=HIT") == said["HIT"], 5, "and has its line")
