@@ -20,6 +20,8 @@ METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE
 CLIENT_CLOSED: Final = 499
 """nginx's status for a client that left before it was answered."""
 
+SWITCHED: Final = 101
+
 STATUSES: Final = frozenset({*(int(status) for status in HTTPStatus), CLIENT_CLOSED})
 """Others count by their class, such as 5xx."""
 
@@ -49,6 +51,8 @@ class Metrics:
         if count is None:
             count = self._new_requests(key)
         count[0] += 1
+        if x.status == SWITCHED:
+            return  # how long a WebSocket was open is no latency
         durations = self._durations.get(route)
         if durations is None:
             durations = self._durations[route] = self.sheet.series(families.DURATION, route)
