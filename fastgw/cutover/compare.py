@@ -42,11 +42,15 @@ MAX_FINDINGS: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """samples: timed pairs, each request at least once. cached: ask without NO_CACHE."""
+    """samples: timed pairs, each request at least once. cached: ask without NO_CACHE.
+
+    max_wait_s: for the gateway's rate limit, at a time.
+    """
 
     samples: int = 200
     ignored: Collection[str] = ()
     cached: bool = False
+    max_wait_s: float = MAX_WAIT_S
 
 
 @dataclass(slots=True)
@@ -136,7 +140,7 @@ class Comparison:
         """Wait as long as the gateway says; False if that is too long."""
         text = refused.field("retry-after")
         seconds = float(text) if text.isdigit() else 1.0
-        if seconds > MAX_WAIT_S:
+        if seconds > self._options.max_wait_s:
             self.outcome.stopped = f"the gateway's rate limit wants a wait of {seconds:.0f} s"
             return False
         time.sleep(seconds)
