@@ -12,7 +12,7 @@ import orjson
 
 from fastgw.cutover.compare import Comparison, Options
 from fastgw.cutover.differences import VOLATILE
-from fastgw.cutover.recordings import MAX_FILE_BYTES, BadRecording, Recording, built_in, read
+from fastgw.cutover.recordings import BadRecording, Recording, built_in, read
 from fastgw.cutover.report import page, summary
 from fastgw.cutover.sides import Side, client, secrets_of
 
@@ -101,7 +101,7 @@ def _recording(file: Path | None, *, unsafe: bool) -> Recording:
         return built_in()
     try:
         with file.open("rb") as source:
-            return read(source.read(MAX_FILE_BYTES), unsafe=unsafe)
+            return read(source, unsafe=unsafe)
     except (OSError, BadRecording) as error:
         raise click.BadParameter(str(error), param_hint="--requests") from None
 

@@ -36,6 +36,9 @@ MAX_WAIT_S: Final = 120.0
 MAX_REMEMBERED_BYTES: Final = 64 << 10
 """Of the server's last answer to each request."""
 
+MAX_ERRORS: Final = 10
+"""Pairs in a row that lack an answer, after which it ends: each may take a time-out."""
+
 MAX_FINDINGS: Final = 200
 """Different ones that are kept."""
 
@@ -97,6 +100,7 @@ class Comparison:
         self._options = options
         self._fields = () if options.cached else (NO_CACHE,)
         self._known: dict[tuple[Request, str, str], Finding] = {}
+        self._errors = 0  # in a row
         self._last: dict[Request, Answer] = {}
         self.outcome = Outcome()
 
@@ -123,6 +127,9 @@ class Comparison:
         self.outcome.asked += 1
         if not direct.error and not gateway.error and direct.status == gateway.status:
             self.outcome.pairs.append(_timed(direct, gateway))
+        self._errors = self._errors + 1 if direct.error or gateway.error else 0
+        if self._errors >= MAX_ERRORS:
+            self.outcome.stopped = f"no answer {MAX_ERRORS} times in a row: {direct.error or gateway.error}"
         differences = compare(direct, gateway, self._options.ignored)
         if differences:
             self._note(request, direct, gateway, differences)
@@ -162,7 +169,7 @@ class Comparison:
                 key = (f"{request.method} {request.target}", one.where or "status")
                 self.outcome.moving[key] = self.outcome.moving.get(key, 0) + 1
             else:
-                self._count(request, one, cause(one, direct, gateway))
+                self._count(request, one, cause(one, direct, gateway, request.target.partition("?")[0]))
 
     def _count(self, request: Request, one: Difference, hint: str) -> None:
         key = (request, one.kind, one.where)

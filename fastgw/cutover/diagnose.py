@@ -63,8 +63,8 @@ def code_of(answer: Answer) -> str:
     return code if isinstance(code, str) and code in CODES else ""
 
 
-def cause(found: Difference, direct: Answer, gateway: Answer) -> str:
-    """Where a difference comes from and what to do, in one sentence."""
+def cause(found: Difference, direct: Answer, gateway: Answer, path: str = "") -> str:
+    """Where a difference comes from and what to do, in one sentence. path: of the request, without its query."""
     if found.kind == "error":
         if gateway.error:
             return "the gateway gave no answer: is it running at --gateway, and what does its log say at this time?"
@@ -75,7 +75,7 @@ def cause(found: Difference, direct: Answer, gateway: Answer) -> str:
     if code and code != code_of(direct):
         return _OWN.get(code, f"the gateway answered by itself: {code}, see docs/reference/errors.md")
     if gateway.field("x-gateway-cache") in {"HIT", "STALE"}:
-        return FROM_CACHE.format(path="PATH")
+        return FROM_CACHE.format(path=path or "PATH")
     return OTHER_BACKEND
 
 

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from urllib.parse import unquote, urlsplit
 
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 MAX_DISTINCT: Final = 500
 """Requests that are replayed from one recording: the first so many that differ. The rest is told, not sent."""
 
-MAX_FILE_BYTES: Final = 256 << 20
-"""Of a recording; a HAR is read whole."""
+MAX_SKIPPED: Final = 500
+"""Different ones that are told one by one."""
+
+MAX_HAR_BYTES: Final = 256 << 20
+"""It is read whole; a log is read line by line, however long it is."""
 
 BUILT_IN: Final = (
     "/health",
@@ -50,6 +53,7 @@ _LOGGED: Final = re.compile(r'"([A-Z]{1,20}) (/\S*) HTTP/[0-9.]+"')
 """$request in quotes, as nginx's `combined` has it and everything made from it."""
 
 _LINE: Final = re.compile(r"(?:([A-Za-z]{1,20})\s+)?(\S+)")
+_PEEK: Final = 1024
 _NOT_A_LETTER: Final = re.compile(r"[^a-z]+")
 _DECODINGS: Final = 4
 """Times that a path is percent-decoded before it is looked at: servers do it once, a proxy before them again."""
@@ -110,6 +114,8 @@ def select(found: Iterable[Request], *, unsafe: bool = False) -> Recording:
             reason = TOO_MANY
         if reason:
             label = "others" if reason is TOO_MANY else f"{request.method} {request.target}"
+            if (label, reason) not in recording.skipped and len(recording.skipped) >= MAX_SKIPPED:
+                label = "others"
             recording.skipped[label, reason] = recording.skipped.get((label, reason), 0) + 1
         else:
             chosen[request] = None
@@ -117,14 +123,19 @@ def select(found: Iterable[Request], *, unsafe: bool = False) -> Recording:
     return recording
 
 
-def read(content: bytes, *, unsafe: bool = False) -> Recording:
-    """Read a recording; what it is shows in its content. Raises BadRecording if there is nothing to send."""
-    if content.lstrip()[:1] == b"{":
-        recording, unread = select(_of_har(content), unsafe=unsafe), 0
+def read(file: BinaryIO, *, unsafe: bool = False) -> Recording:
+    """Read a recording; what it is shows in its content. Raises BadRecording if there is nothing to send or to skip."""
+    start = file.read(_PEEK)
+    file.seek(0)
+    if start.lstrip()[:1] == b"{":
+        content = file.read(MAX_HAR_BYTES + 1)
+        if len(content) > MAX_HAR_BYTES:
+            raise BadRecording(f"a HAR of more than {MAX_HAR_BYTES >> 20} MiB; save a shorter one")
+        recording = select(_of_har(content), unsafe=unsafe)
     else:
-        found, unread = _of_lines(content.decode("utf-8", "replace").splitlines())
-        recording = select(found, unsafe=unsafe)
-    recording.unread_lines = unread
+        unread: list[int] = [0]
+        recording = select(_of_lines((line.decode("utf-8", "replace") for line in file), unread), unsafe=unsafe)
+        recording.unread_lines = unread[0]
     if not recording.requests and not recording.skipped:
         raise BadRecording("no request is in it; it is a list of paths, an access log of nginx, or a HAR")
     return recording
@@ -141,27 +152,25 @@ def _reason(request: Request, *, unsafe: bool) -> str:
     return "" if unsafe else side_effect(request)
 
 
-def _of_lines(lines: Iterable[str]) -> tuple[list[Request], int]:
-    """Requests of an access log or of a list of paths, line by line; and how many lines are neither."""
-    found, unread = [], 0
+def _of_lines(lines: Iterable[str], unread: list[int]) -> Iterator[Request]:
+    """Requests of an access log or of a list of paths, line by line. unread: its number is that of lines of neither."""
     for text in lines:
         line = text.strip()
         if not line or line.startswith("#"):
             continue
         logged = _LOGGED.search(line)
         if logged is not None:
-            found.append(Request(logged[1], logged[2]))
+            yield Request(logged[1], logged[2])
             continue
         match = _LINE.fullmatch(line)
         target = _target(match[2]) if match is not None else ""
         if match is not None and target:
-            found.append(Request((match[1] or "GET").upper(), target))
+            yield Request((match[1] or "GET").upper(), target)
         else:
-            unread += 1
-    return found, unread
+            unread[0] += 1
 
 
-def _of_har(content: bytes) -> Iterable[Request]:
+def _of_har(content: bytes) -> Iterator[Request]:
     """Requests of a HAR 1.2, as browsers save it."""
     try:
         entries = orjson.loads(content)["log"]["entries"]

@@ -186,8 +186,8 @@ async def _look(client: Client, topology: Topology, keys: Keys, facts: RedisFact
         facts.denied_commands += [] if "SCAN" in facts.denied_commands else ["SCAN"]
 
 
-async def _scan(client: Client, pattern: str, facts: RedisFacts, seconds: float = SCAN_S) -> AsyncIterator[bytes]:
-    end = monotonic() + seconds
+async def _scan(client: Client, pattern: str, facts: RedisFacts, seconds: float | None = None) -> AsyncIterator[bytes]:
+    end = monotonic() + (SCAN_S if seconds is None else seconds)
     async for page in admin.scan(client, pattern):
         for key in page:
             yield key

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, urlsplit
 
 import httpx
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES: Final = 8 << 20
 """Of an answer that is read; of a longer one the rest is not compared."""
+
+_VISIBLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 
 STREAM: Final = "text/event-stream"
 """Without an end: its head is compared."""
@@ -34,9 +38,15 @@ class Side:
         """Send one request, once, and read the answer; what prevents one is in the answer's error."""
         began = perf_counter()
         try:
-            url = httpx.URL(self.url + request.target)
-            fields = [*request.fields, *more]
-            with self.client.stream(request.method, url, headers=fields, content=request.body or None) as response:
+            sent = self.client.build_request(
+                request.method,
+                self.url,
+                headers=[*request.fields, *more],
+                content=request.body or None,
+                extensions={"target": raw_target(self.url, request.target)},
+            )
+            response = self.client.send(sent, stream=True)
+            with closing(response):
                 fields = [(k.decode("latin-1").lower(), v.decode("latin-1")) for k, v in response.headers.raw]
                 is_stream = response.headers.get("content-type", "").startswith(STREAM)
                 body, is_cut = (b"", True) if is_stream else _read(response)
@@ -53,6 +63,14 @@ class Side:
         for secret in self.secrets:
             text = text.replace(secret, "***")
         return text
+
+
+def raw_target(url: str, target: str) -> bytes:
+    """What stands on the request line: as it was recorded, since httpx would write some of it in another way.
+
+    What a request line can't hold is percent-encoded.
+    """
+    return quote(urlsplit(url).path.rstrip("/") + target, safe=_VISIBLE).encode()
 
 
 def _read(response: httpx.Response) -> tuple[bytes, bool]:

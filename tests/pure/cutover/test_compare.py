@@ -161,3 +161,15 @@ def test_server_timing_is_read() -> None:
     outcome = run(lambda *_: json(1), lambda *_: json(1, 200, timing, ("x-gateway-cache", "HIT")), 1)
     (pair,) = outcome.pairs
     assert (pair.own, pair.backend, pair.is_cached) == (0.41, 3.2, True)
+
+
+def test_it_ends_when_nobody_answers_any_more() -> None:
+    outcome = run(lambda *_: json(1), lambda n, _: json(1) if n < 8 else Answer(0, error="no answer in time"), 100)
+    assert "no answer in time" in outcome.stopped
+    assert outcome.asked < 20
+
+
+def test_what_came_from_the_cache_is_told_with_its_path() -> None:
+    old = json({"a": 2}, 200, ("x-gateway-cache", "HIT"))
+    outcome = run(lambda *_: json({"a": 1}), lambda *_: old, 2, (Request("GET", "/page?token=1"),))
+    assert "fastgw cache purge /page," in outcome.findings[0].hint

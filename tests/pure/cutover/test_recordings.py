@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from typing import Any
 
 import pytest
 
 from fastgw.cutover import recordings
-from fastgw.cutover.recordings import BadRecording, Request, built_in, read, side_effect
+from fastgw.cutover.recordings import BadRecording, Recording, Request, built_in, side_effect
 
 WORKER = "/api/v1/workers/w-1"
+
+
+def read(content: bytes, **more: bool) -> Recording:
+    return recordings.read(BytesIO(content), **more)
 
 
 @pytest.mark.parametrize(
@@ -130,3 +135,16 @@ def test_a_long_recording_is_bounded() -> None:
     found = read(lines.encode())
     assert len(found.requests) == recordings.MAX_DISTINCT
     assert found.skipped == {("others", recordings.TOO_MANY): 7}
+
+
+def test_what_is_skipped_is_bounded_too() -> None:
+    lines = "\n".join(f"POST /jobs/{number}" for number in range(recordings.MAX_SKIPPED + 7))
+    found = read(lines.encode())
+    assert len(found.skipped) == recordings.MAX_SKIPPED + 1
+    assert found.skipped["others", recordings.SIDE_EFFECT] == 7
+
+
+def test_a_har_that_is_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recordings, "MAX_HAR_BYTES", 100)
+    with pytest.raises(BadRecording, match="shorter"):
+        read(har(entry("http://a/b")))
