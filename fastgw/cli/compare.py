@@ -17,6 +17,10 @@ from fastgw.cutover.report import page, summary
 from fastgw.cutover.sides import Side, client, secrets_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.table import Table
+
     from fastgw.cutover.compare import Outcome
 
 MAX_ROWS: Final = 20
@@ -127,36 +131,55 @@ def _run(comparison: Comparison, recording: Recording, samples: int) -> Outcome:
 
         def tell(done: int, what: str) -> None:
             path = what.partition("?")[0]  # a query may hold secrets
-            progress.update(task, completed=done, description=Text(path[:40]).markup)
+            progress.update(task, completed=done, description=Text(path[:60]).markup)
 
         return comparison.run(recording.requests, tell)
 
 
 def _show(content: dict[str, Any]) -> None:
     from rich.console import Console  # noqa: PLC0415 - not for --json -
-    from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     console = Console(soft_wrap=not sys.stdout.isatty())
     if content["differences"]:
-        table = Table(box=None, pad_edge=False)
-        for title in ("request", "differs", "direct", "gateway", "times"):
-            table.add_column(title, overflow="fold")
-        for one in content["differences"][:MAX_ROWS]:
-            what = f"{one['kind']} {one['where']}".strip()
-            table.add_row(*(Text(str(x)) for x in (one["request"], what, one["direct"], one["gateway"], one["times"])))
-        console.print(table)
-    for one in content["moving"][:MAX_ROWS]:
-        console.print(Text(f"not counted: {one['request']} {one['where']}: the server itself changes it", "dim"))
-    for one in content["skipped"][:MAX_ROWS]:
-        console.print(Text(f"not sent: {one['request']} ({one['times']}): {one['reason']}", "dim"))
-    if len(content["skipped"]) > MAX_ROWS:
-        console.print(Text(f"not sent: {len(content['skipped']) - MAX_ROWS} more", "dim"))
+        console.print(_table(content["differences"]))
+    for note in _notes(content):
+        console.print(Text(note, "dim"))
     for one in content["verdicts"]:
         mark = Text("pass", "green") if one["passed"] else Text("FAIL", "bold red")
         console.print(Text.assemble(mark, "  ", one["text"]))
         for hint in one["hint"].split(" | ") if one["hint"] else ():
             console.print(Text(f"      hint: {hint}"))
+
+
+def _table(differences: list[dict[str, Any]]) -> Table:
+    from rich.table import Table  # noqa: PLC0415 - see _show
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("request", "differs", "direct", "gateway", "times"):
+        table.add_column(title, overflow="fold")
+    for one in differences[:MAX_ROWS]:
+        what = f"{one['kind']} {one['where']}".strip()
+        table.add_row(*(Text(str(x)) for x in (one["request"], what, one["direct"], one["gateway"], one["times"])))
+    return table
+
+
+def _notes(content: dict[str, Any]) -> Iterator[str]:
+    """What is no verdict."""
+    for one in content["moving"][:MAX_ROWS]:
+        yield f"not counted: {one['request']} {one['where']}: the server itself changes it"
+    for one in content["skipped"][:MAX_ROWS]:
+        yield f"not sent: {one['request']} ({one['times']}): {one['reason']}"
+    if len(content["skipped"]) > MAX_ROWS:
+        yield f"not sent: {len(content['skipped']) - MAX_ROWS} more"
+    if content["unread_lines"]:
+        yield f"{content['unread_lines']} lines of the recording are no requests"
+    if content["waited_seconds"]:
+        yield f"waited {content['waited_seconds']:.0f} s for the gateway's rate limit"
+    latency = content["latency"]
+    if latency and latency["from_cache"]:
+        yield f"{latency['from_cache']} of {latency['pairs']} timed answers came from the gateway's cache"
 
 
 def _skipped(recording: Recording) -> None:

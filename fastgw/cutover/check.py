@@ -196,7 +196,8 @@ class Check:
             )
             return
         listed = _json(answer) if answer.status == 200 else None
-        yield troubles.workers(self._facts, listed, self._settings.workers_source)
+        source, is_forwarded = self._settings.workers_source, "fastgw" in answer.field("via")
+        yield troubles.workers(self._facts, listed, source, is_forwarded=is_forwarded)
 
     def _proxies(self) -> Iterator[Line]:
         networks = self._settings.trusted_proxies

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from fastgw.cutover.recordings import Request
     from fastgw.cutover.sides import Side
 
+    Tell = Callable[[int, str], None]
+
 NO_CACHE: Final = ("cache-control", "no-cache")
 """Both are asked for what is there now. Without it, cached answers would be compared with newer ones."""
 
@@ -86,6 +88,8 @@ class Outcome:
     moving: dict[tuple[str, str], int] = field(default_factory=dict)
     """(method and target, where): what the server itself answers differently each time."""
     asked: int = 0
+    unanswered: int = 0
+    """Pairs to which neither side gave an answer: the server's own fault, and no difference."""
     waited_s: float = 0.0
     stopped: str = ""
     """Why it ended before its end."""
@@ -104,7 +108,7 @@ class Comparison:
         self._last: dict[Request, Answer] = {}
         self.outcome = Outcome()
 
-    def run(self, requests: list[Request], tell: Callable[[int, str], None]) -> Outcome:
+    def run(self, requests: list[Request], tell: Tell) -> Outcome:
         """Replay them. tell: called with the pairs that are done and what is being done. An unsafe one is sent once."""
         safe = [request for request in requests if request.is_safe]
         for request in safe[:WARM_UP]:
@@ -112,21 +116,22 @@ class Comparison:
         plan = list(requests) + [safe[i % len(safe)] for i in range(self._options.samples - len(requests)) if safe]
         for number, request in enumerate(plan):
             tell(number, f"{request.method} {request.target}")
-            self._pair(request, number)
+            self._pair(request, number, tell)
             if self.outcome.stopped:
                 break
         return self.outcome
 
-    def _pair(self, request: Request, number: int) -> None:
+    def _pair(self, request: Request, number: int, tell: Tell) -> None:
         direct, gateway = self._ask(request, number)
         if code_of(gateway) == RATE_LIMIT_EXCEEDED.code and direct.status != 429:
-            if not request.is_safe or not self._wait(gateway):
+            if not request.is_safe or not self._wait(gateway, number, tell):
                 self.outcome.stopped = self.outcome.stopped or "the gateway's rate limit refuses what is not sent twice"
                 return
             direct, gateway = self._ask(request, number)
         self.outcome.asked += 1
         if not direct.error and not gateway.error and direct.status == gateway.status:
             self.outcome.pairs.append(_timed(direct, gateway))
+        self.outcome.unanswered += bool(direct.error and gateway.error)
         self._errors = self._errors + 1 if direct.error or gateway.error else 0
         if self._errors >= MAX_ERRORS:
             self.outcome.stopped = f"no answer {MAX_ERRORS} times in a row: {direct.error or gateway.error}"
@@ -143,13 +148,14 @@ class Comparison:
         direct = self._direct.ask(request, *self._fields)
         return direct, self._gateway.ask(request, *self._fields)
 
-    def _wait(self, refused: Answer) -> bool:
+    def _wait(self, refused: Answer, number: int, tell: Tell) -> bool:
         """Wait as long as the gateway says; False if that is too long."""
         text = refused.field("retry-after")
         seconds = float(text) if text.isdigit() else 1.0
         if seconds > self._options.max_wait_s:
             self.outcome.stopped = f"the gateway's rate limit wants a wait of {seconds:.0f} s"
             return False
+        tell(number, f"waiting {seconds:.0f} s for the gateway's rate limit")
         time.sleep(seconds)
         self.outcome.waited_s += seconds
         return True

@@ -66,6 +66,7 @@ def summary(
         "gateway": shown_url(urls[1]),
         "requests": len(recording.requests),
         "asked": outcome.asked,
+        "unanswered": outcome.unanswered,
         "waited_seconds": outcome.waited_s,
         "verdicts": verdicts,
         "latency": latency,
@@ -81,7 +82,8 @@ def _same(outcome: Outcome) -> dict[str, Any]:
     if not outcome.asked:
         return _verdict(False, "nothing was asked", "")
     if not times:
-        return _verdict(True, f"the same answers: all of {outcome.asked} pairs", "")
+        none = f"; to {outcome.unanswered} neither side gave one, see the server's log" if outcome.unanswered else ""
+        return _verdict(True, f"the same answers: all of {outcome.asked} pairs{none}", "")
     kinds = {"error": "errors", "status": "status codes", "field": "header fields", "body": "bodies"}
     which = ", ".join(word for kind, word in kinds.items() if any(f.difference.kind == kind for f in outcome.findings))
     hints = " | ".join(dict.fromkeys(one.hint for one in outcome.findings))

@@ -178,10 +178,10 @@ def token_line(state: State, found: Hashing | None, form: str, salt: str) -> Lin
     return Line("token hash", State.FAIL, f"{what} is another than the server's", f"set {' and '.join(todo)}")
 
 
-def workers(facts: RedisFacts | None, listed: Any, source: str) -> Line:
+def workers(facts: RedisFacts | None, listed: Any, source: str, *, is_forwarded: bool = False) -> Line:
     """The GPU workers: those in Redis, and those that the gateway lists (the content of its page; None: not to be had).
 
-    source: WORKERS_SOURCE. facts: None if Redis could not be asked.
+    source: WORKERS_SOURCE. facts: None if Redis could not be asked. is_forwarded: the list is the backend's own.
     """
     name = "workers"
     shown = listed if isinstance(listed, list) else listed.get("workers") if isinstance(listed, dict) else None
@@ -194,7 +194,7 @@ def workers(facts: RedisFacts | None, listed: Any, source: str) -> Line:
             return Line(name, State.OK, f"the gateway lists {count}")
         return Line(name, State.SKIP, "without Redis there is nothing to compare the gateway's list with")
     if not facts.workers:
-        return _no_workers(facts, count)
+        return _no_workers(facts, count if is_forwarded else 0)
     if not count:
         said = "gives no list" if count is None else "lists none"
         hint = "has it the same REDIS_URL, REDIS_DB, and rights as tried here? See /gateway/health/detailed"

@@ -194,3 +194,11 @@ def test_the_rate_limit_is_waited_out(server, run, valkey, tmp_path):
     assert result.exit_code == 0, result.stdout
     assert "the same answers: all of 40 pairs" in result.stdout
     assert json.loads((tmp_path / "found.json").read_text())["waited_seconds"] > 0
+    assert "for the gateway's rate limit" in result.stdout
+
+
+def test_what_the_cache_answers_can_be_compared_too(server, run, valkey):
+    with Gateway(server.url, REDIS_URL=valkey.url, CACHE_ENABLED="true", CACHE_ROUTES="/regions=60") as gateway:
+        result = run(gateway.url, "--cached")
+    assert result.exit_code == 0, result.stdout
+    assert "of 40 timed answers came from the gateway's cache" in result.stdout

@@ -173,3 +173,12 @@ def test_what_came_from_the_cache_is_told_with_its_path() -> None:
     old = json({"a": 2}, 200, ("x-gateway-cache", "HIT"))
     outcome = run(lambda *_: json({"a": 1}), lambda *_: old, 2, (Request("GET", "/page?token=1"),))
     assert "fastgw cache purge /page," in outcome.findings[0].hint
+
+
+def test_what_neither_side_answers_is_no_difference_but_counted() -> None:
+    def say(n: int, _: Request) -> Answer:
+        return Answer(0, error="no answer in time") if n % 3 == 0 else json(1)
+
+    outcome = run(say, say, 8)
+    assert outcome.findings == []
+    assert outcome.unanswered == 8 - len(outcome.pairs) > 0

@@ -127,7 +127,7 @@ LISTED = {"workers": [{}, {}], "online": 1}
         (RedisFacts("r"), [], "auto", State.FAIL, "no keys at all"),
         (RedisFacts("r", is_complete=False), [], "auto", State.FAIL, "not all keys"),
         (RedisFacts("r", elsewhere=3), [], "auto", State.FAIL, "database 3"),
-        (RedisFacts("r"), [{}], "auto", State.WARN, "the backend's own"),
+        (RedisFacts("r"), LISTED, "auto", State.FAIL, "no keys at all"),  # as it was a moment ago
         (RedisFacts("r"), [{}], "backend", State.OK, "lists 1"),
         (None, LISTED, "auto", State.OK, "lists 2"),
         (None, None, "auto", State.SKIP, "Redis"),
@@ -136,6 +136,12 @@ LISTED = {"workers": [{}, {}], "online": 1}
 def test_workers(facts: RedisFacts | None, listed: Any, source: str, state: State, text: str) -> None:
     line = troubles.workers(facts, listed, source)
     assert (line.state, text in line.text) == (state, True), line
+
+
+def test_a_backends_own_list_is_a_caution() -> None:
+    line = troubles.workers(RedisFacts("r"), [{}], "auto", is_forwarded=True)
+    assert line.state is State.WARN
+    assert "the 1 listed are the backend's own" in line.text
 
 
 def trusts(address: str) -> bool:
