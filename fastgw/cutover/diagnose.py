@@ -116,9 +116,10 @@ def judge(name: str, found: Quantile, budget_ms: float, count: int) -> tuple[boo
 
 
 def lateness(measured: Added, pairs: Sequence[Pair], p50_ms: float, p99_ms: float) -> list[tuple[bool, str, str]]:
-    """The verdicts on p50 and p99: (kept, sentence, what to do)."""
-    found = []
+    """The verdicts on p50 and p99: (kept, sentence, what to do, which is said once)."""
+    found: list[tuple[bool, str, str]] = []
     for name, quantile, budget in (("p50", measured.p50, p50_ms), ("p99", measured.p99, p99_ms)):
         is_kept, text = judge(name, quantile, budget, len(pairs))
-        found.append((is_kept, text, "" if is_kept else slowness(pairs, measured.p50.value)))
+        is_told = any(hint for _, _, hint in found)
+        found.append((is_kept, text, "" if is_kept or is_told else slowness(pairs, measured.p50.value)))
     return found

@@ -27,7 +27,7 @@ MAX_LISTED: Final = 100
 _STYLE: Final = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#1b1f24;"
     "background:#fff}table{border-collapse:collapse;width:100%;font-size:13px}th,td{text-align:left;"
-    "padding:.3rem .5rem;border-bottom:1px solid #d8dee4;vertical-align:top;overflow-wrap:anywhere}"
+    "padding:.3rem .5rem;border-bottom:1px solid #d8dee4;vertical-align:top;overflow-wrap:break-word}"
     ".pass{color:#116329}.fail{color:#a40e26}"
     "svg{width:100%;height:auto;background:#f6f8fa;margin:.5rem 0}svg text{font:11px system-ui,sans-serif;fill:#57606a}"
 )

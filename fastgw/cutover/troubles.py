@@ -150,7 +150,7 @@ def token(accepts: Callable[[bytes], bool], secret: bytes, form: str, salt: str)
     """
     if accepts(Hash(form, salt)(secret)):
         return State.OK, Hashing(form, salt)
-    for other_salt in dict.fromkeys((salt, DEFAULT_SALT, "")):
+    for other_salt in dict.fromkeys((salt, DEFAULT_SALT)):
         for other in FORMATS:
             if accepts(Hash(other, other_salt)(secret)):
                 return State.FAIL, Hashing(other, other_salt)

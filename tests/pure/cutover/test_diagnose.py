@@ -6,9 +6,9 @@ import pytest
 
 from fastgw import errors
 from fastgw.cutover.compare import Pair
-from fastgw.cutover.diagnose import FROM_CACHE, NO_GATEWAY, OTHER_BACKEND, cause, code_of, judge, slowness
+from fastgw.cutover.diagnose import FROM_CACHE, NO_GATEWAY, OTHER_BACKEND, cause, code_of, judge, lateness, slowness
 from fastgw.cutover.differences import Answer, Difference
-from fastgw.cutover.latency import Quantile
+from fastgw.cutover.latency import Quantile, added
 
 OWN = ("x-gateway-version", "1")
 STATUS = Difference("status", "", "200", "x")
@@ -70,3 +70,12 @@ def test_a_budget_is_kept_missed_or_perhaps_missed_by_chance() -> None:
     assert (is_kept, "chance" in text) == (False, False)
     is_kept, text = judge("p99", Quantile(12.0, 5.0, None), 10.0, 200)
     assert (is_kept, "--samples 1000" in text) == (False, True)
+
+
+def test_whose_time_it_is_is_said_once() -> None:
+    pairs = [Pair(2.0, 22.0, 0.4, 22.0)] * 5
+    measured = added([one.direct for one in pairs], [one.gateway for one in pairs])
+    both = lateness(measured, pairs, 5.0, 10.0)
+    assert [is_kept for is_kept, _, _ in both] == [False, False]
+    assert [bool(hint) for _, _, hint in both] == [True, False]
+    assert [bool(hint) for _, _, hint in lateness(measured, pairs, 50.0, 10.0)] == [False, True]
