@@ -9,7 +9,7 @@ import click
 
 from fastgw import __version__
 
-COMMANDS: Final = ("serve", "demo", "config", "cache", "token", "workers")
+COMMANDS: Final = ("serve", "demo", "check", "compare", "config", "cache", "token", "workers")
 
 
 class Commands(click.Group):

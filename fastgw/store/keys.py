@@ -9,6 +9,7 @@
     <prefix>config                      JSON: settings changed at run time
     <prefix>workers                     JSON: the list of GPU workers, read once for the whole fleet
     <prefix>lease:<name>                sorted set: holder -> expiry, us of Redis's clock
+    <prefix>check:<name>                what `fastgw check` tries its rights on, for 10 s at most
 
 The braces in the names of cache entries are literal: a Cluster hashes what stands in them, so that an entry, its
 variants and its lease share a slot and one script may touch them (Redis Cluster specification, hash tags).
@@ -31,6 +32,7 @@ class Keys:
         self._session = base + b"session:"
         self._lease = base + b"lease:"
         self._idempotency = base + b"idempotency:"
+        self._check = base + b"check:"
         self.cache_index = base + b"cache:keys"
         self.config = base + b"config"
         self.workers = base + b"workers"
@@ -58,3 +60,7 @@ class Keys:
     def lease(self, name: bytes) -> bytes:
         """Who does a job of the whole fleet."""
         return self._lease + name
+
+    def check(self, name: bytes) -> bytes:
+        """What `fastgw check` tries its rights on."""
+        return self._check + name

@@ -25,6 +25,7 @@ def all_names(keys: Keys) -> list[bytes]:
         keys.config,
         keys.workers,
         keys.lease(b"worker-scan"),
+        keys.check(b"ab12:text"),
     ]
 
 
