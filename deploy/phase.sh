@@ -15,6 +15,7 @@
 #   NGINX             nginx; the binary
 #   NGINX_PID         none; a pid file: reload by SIGHUP to that process instead of `nginx -s reload`
 #   NGINX_PHASE_URL   http://127.0.0.1:3081/phase; where the running nginx says which phase it has (common.conf)
+#   NGINX_TAKEN_S     10; seconds that it has for that
 #   FASTAPI_URL, GATEWAY_URL   http://localhost:8000, http://localhost:3000; for the default of FASTGW_COMPARE
 #   FASTGW_COMPARE    fastgw compare --direct $FASTAPI_URL --gateway $GATEWAY_URL; status 0: the answers are alike
 #
@@ -33,7 +34,7 @@ FASTGW_COMPARE=${FASTGW_COMPARE:-fastgw compare --direct $FASTAPI_URL --gateway 
 CONF=$NGINX_CONF_DIR/nginx.conf
 FILES=$NGINX_CONF_DIR/fastgw
 LINK=$FILES/current.conf
-TAKEN_S=10 # how long the running nginx has to say that it has the new phase; it takes well under one
+TAKEN_S=${NGINX_TAKEN_S:-10} # how long the running nginx has to say that it has the new phase; it takes well under one
 SCRATCH=
 
 say() { printf '%s\n' "$*"; }
@@ -176,6 +177,7 @@ switch() {
   point "$(file_of "$to")"
   if ! reload || ! await "$(name_of "$to")"; then
     if [ -n "$before" ]; then point "$before"; else rm -f "$LINK"; fi
+    reload 2>/dev/null || true # should it have been taken after all, but not been said
     refuse "nginx did not take the new configuration; is it running, and what does its error log say? The link is as it was."
   fi
   say "was         $(words "$from")"

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -162,8 +163,23 @@ def test_no_request_fails_while_phases_change(nginx: Nginx) -> None:
     copies = "/_fastgw_shadow"  # one may be under way when phase 1 ends; its client has its answer all the same
     problems = re.findall(r".*\[(?:error|crit|alert|emerg)\].*", nginx.errors)
     assert [line for line in problems if copies not in line] == []
-    assert len(traffic.crossed) <= 1, traffic.crossed
+    assert len(traffic.crossed) <= 5, traffic.crossed  # of 15 kept connections that the reloads have closed
     assert traffic.reopened > 0, "no kept connection has lived through a switch"
+
+
+def test_no_request_fails_while_the_gateway_is_replaced(nginx: Nginx, through: Gateway) -> None:
+    """Not even a POST that goes out on a connection which nginx has kept: the gateway says so before it closes one."""
+    nginx.to("4")
+    with Traffic(nginx.port) as traffic:
+        for _ in range(2):
+            traffic.more(100)
+            before = through.log.count(" reloaded\n")
+            through.process.send_signal(signal.SIGHUP)
+            until(lambda n=before: through.log.count(" reloaded\n") > n, 15, "the reload")
+            until(lambda: len(through.workers()) == 1, 15, "the old worker's end")
+        traffic.more(300)
+    assert (traffic.failures, traffic.crossed) == ([], [])
+    assert set(traffic.served) == {"gateway"}
 
 
 # -- what the gateway and the server are told ----------------------------------------------------------
@@ -439,6 +455,26 @@ def test_a_configuration_that_does_not_include_the_phase_is_refused(spare: Nginx
     main.write_text(good)
     assert done.returncode == 1
     assert "include fastgw/current.conf;" in done.stderr
+
+
+def test_it_works_where_the_main_file_includes_a_folder_by_its_full_name(spare: Nginx) -> None:
+    """As Debian's nginx.conf does; the line with the phase is in a file of that folder."""
+    main, folder = spare.home / "nginx.conf", spare.home / "conf.d"
+    good = main.read_text()
+    folder.mkdir()
+    (folder / "fastgw.conf").write_text("include fastgw/current.conf;\n")
+    main.write_text(good.replace("include fastgw/current.conf;", f"include {folder}/*.conf;"))
+    spare.to("1")
+    assert state(spare) == ("phase-1-shadow.conf", "1-shadow")
+    spare.to("rollback")
+    main.write_text(good)
+
+
+def test_a_switch_that_is_not_confirmed_is_taken_back(spare: Nginx) -> None:
+    spare.to("rollback")
+    done = spare.tell("1", NGINX_PHASE_URL=f"http://127.0.0.1:{spare.port}/phase", NGINX_TAKEN_S="1")
+    assert (done.returncode, spare.phase) == (1, "rollback.conf")
+    until(lambda: state(spare)[1] == "rollback", what="nginx is back")
 
 
 def test_status_says_what_is_configured_and_what_runs(spare: Nginx) -> None:
