@@ -11,7 +11,16 @@ from tests.support.processes import ROOT, SETTINGS
 
 GUIDE = ROOT / "docs" / "guide" / "migration.md"
 TEXT = GUIDE.read_text()
-NOT_OURS = {"NGINX", "NGINX_CONF_DIR", "NGINX_PID", "NGINX_PHASE_URL", "NGINX_TAKEN_S", "GATEWAY_URL", "FASTGW_COMPARE"}
+NOT_OURS = {
+    "NGINX_ADDRESS",
+    "NGINX",
+    "NGINX_CONF_DIR",
+    "NGINX_PID",
+    "NGINX_PHASE_URL",
+    "NGINX_TAKEN_S",
+    "GATEWAY_URL",
+    "FASTGW_COMPARE",
+}
 
 
 def anchors(page: str) -> set[str]:
