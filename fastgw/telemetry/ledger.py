@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 SHEET_BYTES: Final = 1 << 20
 """Room for about 4,000 series; what is not written to takes no memory."""
 
-SPARE: Final = 2
-"""Sheets per worker: while a reload goes on, the old worker and the new one have one each."""
+SPARE: Final = 8
+"""Sheets per worker: while reloads go on, old workers that finish long streams have one each. Unused ones cost nothing."""
 
 HEAD: Final = struct.Struct("=QQ")
 RECORD: Final = struct.Struct("=II")

@@ -60,7 +60,7 @@ def test_what_a_killed_process_counted_is_kept_and_gone_on_with() -> None:
     third = in_child(count)
     assert counted(ledger) == 3000
     assert Total(ledger).sum_of(families.ACTIVE) == 14
-    assert sum(1 for _ in ledger.read()) == SPARE, "the dead one's sheet is used again"
+    assert sum(1 for _ in ledger.read()) == 2, "the dead one's sheet is used again"
     kill(second)
     kill(third)
     assert counted(ledger) == 3000
@@ -123,3 +123,14 @@ def test_histograms_are_cumulative_and_have_exemplars_for_who_asks(accept: str, 
     assert 'route="/a\\"\\\\\\n"' in lines[0]
     assert any('le="+Inf"' in line and "} 4.0" in line for line in lines)
     assert ('# {trace_id="' + "ab" * 16 + '"} 0.0015' in text) is has_exemplar
+
+
+def test_old_workers_that_linger_over_several_reloads_leave_a_sheet_for_the_next() -> None:
+    ledger = Ledger(1)
+    pids = [
+        in_child(lambda: ledger.claim().series(families.REQUESTS, *ROUTE).cells.__setitem__(0, 1.0))
+        for _ in range(SPARE)
+    ]
+    assert counted(ledger) == SPARE
+    for pid in pids:
+        kill(pid)
