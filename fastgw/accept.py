@@ -85,9 +85,11 @@ class Accept:
             elif name == b"x-forwarded-for":
                 x.forwarded_for = value if x.forwarded_for is None else x.forwarded_for + b", " + value
         x.request_id = request_id if request_id and _SANE_REQUEST_ID.fullmatch(request_id) else self._new_id()
-        x.is_peer_trusted = self._trusted.trusts(x.peer)
+        peer = x.client
+        if self._trusted.trusts(peer):
+            x.is_peer_trusted = True
         if x.forwarded_for is not None:
-            x.client = self._trusted.client_of(x.peer, x.forwarded_for)
+            x.client = self._trusted.client_of(peer, x.forwarded_for)
         if hosts != 1 or x.host not in self._good_hosts:
             self._judge_host(x, hosts)
         if x.method in NEVER_FORWARDED:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Awaitable, Callable, MutableMapping
 from enum import Enum
 from time import perf_counter
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -61,11 +61,29 @@ class Nudgeable(Protocol):
         """See upstream.connection.Connection."""
 
 
+class Trace(NamedTuple):
+    """To which trace a request belongs. Ids are hex."""
+
+    trace_id: bytes = b""
+    """b"": it is not traced."""
+    span_id: bytes = b""
+    """Of gateway:proxy."""
+    parent_id: bytes = b""
+    """The client's span, if there is one."""
+    is_sampled: bool = False
+    lines: bytes = b""
+    """What a backend is told: traceparent and tracestate, each with its line end."""
+
+
+NOT_TRACED: Final = Trace()
+
+
 class Exchange:
     """A request under way. Times are seconds of `time.perf_counter`.
 
     What most requests never change are defaults of the class: setting thirty slots for each of them cost 0.6 us,
-    a fiftieth of the whole (bench/micro).
+    a fiftieth of the whole (bench/micro). An object has no dict of its own, and is quick, up to thirty attributes that
+    differ from these (CPython's SHARED_KEYS_MAX_SIZE); the whole chain needs nearly as many.
     """
 
     # accept
@@ -80,12 +98,7 @@ class Exchange:
     request_start = b""  # X-Request-Start, as it came
     body_length = 0  # bytes, or protocol.framing.UNKNOWN_LENGTH
     # observe, at the beginning
-    trace_id = b""  # hex; b"": not traced
-    span_id = b""  # of gateway:proxy
-    parent_span_id = b""
-    is_sampled = False
-    trace_lines = b""  # what a backend is told: traceparent and tracestate, each with its line end
-    trace_line_count = 0
+    trace = NOT_TRACED
     stages: tuple[tuple[str, float, float, dict[str, str]], ...] = ()  # of sampled ones: name, begun, seconds, tags
     # authenticate
     refused_for = ""  # why authentication refused it; "" if it did not
@@ -134,9 +147,17 @@ class Exchange:
         query: bytes = scope["query_string"]
         self.target = self.raw_path + b"?" + query if query else self.raw_path
         self.headers: list[tuple[bytes, bytes]] = scope["headers"]
-        self.http_version: str = scope["http_version"]
-        self.peer: str = scope["client"][0]
-        self.client = self.peer  # accept replaces it by the one behind trusted proxies
+        self.client: str = scope["client"][0]  # accept replaces it by the one behind trusted proxies
+
+    @property
+    def http_version(self) -> str:
+        """1.0, 1.1 or 2."""
+        return self.scope["http_version"]  # type: ignore[no-any-return]
+
+    @property
+    def peer(self) -> str:
+        """The address at the other end of the connection."""
+        return self.scope["client"][0]  # type: ignore[no-any-return]
 
     @property
     def cache_state(self) -> bytes:

@@ -76,7 +76,7 @@ class Admit:
 
         Sets x.limit_fields and x.found. Waits for Redis once, 50 ms at most.
         """
-        begun = perf_counter() if x.is_sampled else 0.0
+        begun = perf_counter() if x.trace.is_sampled else 0.0
         ask = self._ask(x)
         rules = self._rules
         if rules is None:

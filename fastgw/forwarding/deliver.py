@@ -237,7 +237,7 @@ class Deliver:
             await connection.head(time_s if sending is None else math.inf)
             head_s = perf_counter() - begun
             x.upstream_s += head_s
-            if x.is_sampled:
+            if x.trace.is_sampled:
                 x.stage("backend", begun, **{"server.address": backend.label})
             if self._shed is not None:
                 self._shed.answered(x, backend, connection.reader.status, waited_s + head_s)
@@ -282,7 +282,7 @@ def _note_failure(x: Exchange, backend: Backend, error: UpstreamError, took_s: f
         x.failures = (*x.failures, (backend.label, reason))
     if not x.head_sent:
         x.upstream_s += took_s
-        if x.is_sampled:
+        if x.trace.is_sampled:
             x.stage("backend", perf_counter() - took_s, **{"server.address": backend.label, "error": error.reason})
 
 

@@ -55,7 +55,8 @@ def request_head(x: Exchange, authority: bytes, framing: bytes) -> bytes:
         lines = _with_one_cookie(lines)
     if framing:
         lines.append(framing)
-    count = _OWN_LINES + len(lines) + x.trace_line_count
+    trace_lines = x.trace.lines
+    count = _OWN_LINES + len(lines) + trace_lines.count(b"\n")
     lines.append(b"")
     head = _REQUEST % (
         x.method,
@@ -66,7 +67,7 @@ def request_head(x: Exchange, authority: bytes, framing: bytes) -> bytes:
         host,
         x.request_id,
         via,
-        x.trace_lines,
+        trace_lines,
         b"\r\n".join(lines),
     )
     # the server has refused these already; if not, it ends here (one pass: half the cost of three counts)
@@ -102,7 +103,7 @@ def handshake_fields(x: Exchange) -> list[tuple[str, str]]:
         (b"x-request-id", x.request_id),
         (b"via", via),
     ]
-    fields += [(name, value) for name, _, value in (line.partition(b": ") for line in x.trace_lines.splitlines())]
+    fields += [(name, value) for name, _, value in (line.partition(b": ") for line in x.trace.lines.splitlines())]
     return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields]
 
 

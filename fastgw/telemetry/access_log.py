@@ -78,8 +78,8 @@ def _json(x: Exchange, route: Route, seconds: float, at: bytes) -> bytes:
         x.client.encode(),
         _ENDS[x.end._value_],
     )
-    if x.trace_id:
-        line += b',"traceId":"%b"' % x.trace_id
+    if x.trace.trace_id:
+        line += b',"traceId":"%b"' % x.trace.trace_id
     if state := x.cache_state:
         line += b',"cached":"%b"' % state
     if x.backend:
@@ -121,8 +121,8 @@ def _escaped(x: Exchange, route: Route, seconds: float, at: bytes) -> bytes:
         "client": x.client,
         "end": x.end.value,
     }
-    if x.trace_id:
-        line["traceId"] = x.trace_id.decode()
+    if x.trace.trace_id:
+        line["traceId"] = x.trace.trace_id.decode()
     if state := x.cache_state:
         line["cached"] = state.decode()
     if x.backend:

@@ -35,7 +35,7 @@ SHEET_BYTES: Final = 1 << 20
 """Room for about 4,000 series; what is not written to takes no memory."""
 
 SPARE: Final = 8
-"""Sheets per worker: while reloads go on, old workers that finish long streams have one each. Unused ones cost nothing."""
+"""Sheets per worker: while reloads go on, old workers that finish streams have one each. Unused ones cost nothing."""
 
 HEAD: Final = struct.Struct("=QQ")
 RECORD: Final = struct.Struct("=II")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from http import HTTPStatus
-from time import perf_counter, time
 from typing import TYPE_CHECKING, Final
 
 from fastgw.telemetry import families
@@ -44,13 +43,22 @@ class Metrics:
         self._hits = hits
         self._by_cache = {b"HIT": hits, b"MISS": misses, b"STALE": stale}
 
-    def request(self, x: Exchange, route: str, seconds: float) -> None:  # noqa: C901 - one pass, for speed
-        """One request has ended, `seconds` after it began. x.status must be set."""
+    def count(self, x: Exchange, route: str) -> None:
+        """One request has ended. x.status must be set."""
         key = x.method, route, x.status
         count = self._requests.get(key)
         if count is None:
             count = self._new_requests(key)
         count[0] += 1
+        if x.is_plain_hit:
+            self._hits[0] += 1
+        elif x.cache_fields and (count := self._by_cache.get(x.cache_fields[0][1])) is not None:
+            count[0] += 1
+        if x.failures or x.status >= 400:
+            self._unusual(x)
+
+    def time(self, x: Exchange, route: str, seconds: float, ended: float) -> None:
+        """What it has taken: seconds in all. ended: seconds since the epoch."""
         if x.status == SWITCHED:
             return  # how long a WebSocket was open is no latency
         durations = self._durations.get(route)
@@ -60,8 +68,9 @@ class Metrics:
         bucket = bisect_left(BOUNDS, seconds)
         cells[bucket] += 1
         cells[-1] += seconds
-        if x.is_sampled:
-            self.sheet.note_exemplar(durations, bucket, seconds, time(), x.trace_id)
+        trace = x.trace
+        if trace.is_sampled:
+            self.sheet.note_exemplar(durations, bucket, seconds, ended, trace.trace_id)
         own_s = x.own_s
         if own_s:
             cells = self._overhead.cells
@@ -72,12 +81,9 @@ class Metrics:
             self.observe(self._upstream.get(x.backend) or self._new_upstream(x.backend), upstream_s)
             if x.attempts > 1:
                 self._retries[0] += x.attempts - 1
-        if x.is_plain_hit:
-            self._hits[0] += 1
-        elif x.cache_fields and (count := self._by_cache.get(x.cache_fields[0][1])) is not None:
-            count[0] += 1
-        if x.failures or x.request_start or x.status >= 400:
-            self._unusual(x)
+        start = x.request_start
+        if start and x.is_peer_trusted and (waited_s := queued_s(start, ended - seconds)) is not None:
+            self.observe(self.sheet.series(families.QUEUE), waited_s)
 
     def observe(self, series: Series, seconds: float) -> None:
         """Add one duration to a histogram."""
@@ -111,12 +117,6 @@ class Metrics:
             series(families.AUTH_FAILURES, x.refused_for).cells[0] += 1
         for backend, reason in x.failures:
             series(families.PROXY_ERRORS, backend, reason).cells[0] += 1
-        if (
-            x.request_start
-            and x.is_peer_trusted
-            and (waited_s := queued_s(x.request_start, time() - (perf_counter() - x.started))) is not None
-        ):
-            self.observe(series(families.QUEUE), waited_s)
 
 
 def method_label(method: bytes) -> str:

@@ -36,13 +36,16 @@ class Station:
         self._collector: Collector | None = None
         self._gauges: Gauges | None = None
         self.metrics = Metrics(ledger.claim())
+        loop = asyncio.get_running_loop()
         if writer is not None:
-            writer.use(asyncio.get_running_loop())
+            writer.use(loop)
         access_log = None
         if writer is not None and settings.access_log:
             access_log = AccessLog(writer, settings.log_format)
         counting = self.metrics if settings.metrics_enabled else None
-        self.observe = Observe(Routes(settings.metrics_routes), counting, access_log, self._tracing(settings))
+        self.observe = Observe(
+            Routes(settings.metrics_routes), counting, access_log, self._tracing(settings), loop=loop
+        )
 
     def measure(self, *sources: Callable[[], Iterable[Value]]) -> Gauges:
         """Begin to write what is so now; its `refresh` is to be run every second."""
@@ -51,6 +54,7 @@ class Station:
 
     async def close(self) -> None:
         """Hand over what is left: figures, spans, lines. Bounded."""
+        self.observe.settle()
         if self._gauges is not None:
             await self._gauges.refresh()
             self._gauges.close()

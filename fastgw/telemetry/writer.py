@@ -84,7 +84,7 @@ class LogWriter:
 
     def close(self) -> None:
         """Write what is left, for FAREWELL_S at most. To be called last."""
-        self._hand_over()
+        self.flush()
         self._batches.put(None)
         self._thread.join(FAREWELL_S)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from fastgw.telemetry.access_log import AccessLog
 from fastgw.telemetry.exposition import Total
 from fastgw.telemetry.ledger import Ledger
 from fastgw.telemetry.metrics import Metrics, queued_s
-from fastgw.telemetry.observe import Observe, room_of
+from fastgw.telemetry.observe import BATCH, Observe, room_of
 from fastgw.telemetry.routes import Routes
 from fastgw.telemetry.spans import Encoder, Span
 from fastgw.telemetry.tracing import LATE_PER_S, Tracing
@@ -221,7 +222,7 @@ def test_a_line_cannot_be_forged() -> None:
 
 def sent(x) -> dict[str, str]:
     """The trace fields that a backend is told."""
-    return dict(line.split(": ", 1) for line in x.trace_lines.decode().splitlines())
+    return dict(line.split(": ", 1) for line in x.trace.lines.decode().splitlines())
 
 
 def test_a_request_without_a_context_begins_a_trace() -> None:
@@ -242,7 +243,7 @@ def test_a_context_is_gone_on_with_and_its_state_kept() -> None:
     assert fields["traceparent"].split("-")[2] != SPAN.decode()
     assert fields["tracestate"] == "a=1,b=2"
     assert (seen.spans[0].trace_id, seen.spans[0].parent_id) == (TRACE, SPAN), "the caller has decided"
-    assert x.trace_line_count == x.trace_lines.count(b"\r\n") == 2
+    assert x.trace.lines.count(b"\r\n") == 2
 
 
 @pytest.mark.parametrize(
@@ -257,8 +258,8 @@ def test_a_context_is_gone_on_with_and_its_state_kept() -> None:
 def test_an_invalid_context_is_replaced_whole(fields) -> None:
     x = Seen().end(request(*fields))
     assert sent(x).keys() == {"traceparent"}
-    assert x.trace_id != TRACE
-    assert x.parent_span_id == b""
+    assert x.trace.trace_id != TRACE
+    assert x.trace.parent_id == b""
 
 
 @pytest.mark.parametrize(
@@ -272,7 +273,7 @@ def test_an_invalid_context_is_replaced_whole(fields) -> None:
 )
 def test_whose_context_is_believed_is_a_setting(trusts: str, peer: str, believed: bool) -> None:
     x = Seen(trusts=trusts).end(request(SAMPLED, trusted=networks("10.0.0.0/8"), peer=peer))
-    assert (x.trace_id == TRACE) is believed
+    assert (x.trace.trace_id == TRACE) is believed
 
 
 def test_what_the_caller_does_not_sample_is_not_sampled_but_passed_on() -> None:
@@ -290,7 +291,7 @@ def test_errors_and_slow_ones_are_kept_though_not_sampled() -> None:
     seen.end(request(), 200, end=End.BROKE_IN_BODY)
     seen.end(request(), 200, upstream_s=0.6)
     assert [span.tags.get("error.type") for span in seen.spans] == ["502", "backend broke in body", None]
-    assert seen.spans[0].span_id == x.span_id, "the one that the backend was told"
+    assert seen.spans[0].span_id == x.trace.span_id, "the one that the backend was told"
     seen.end(request(target=b"/api/v1/jobs/sync", method="POST"), 200, upstream_s=60)
     assert len(seen.spans) == 3, "slow by design"
 
@@ -314,7 +315,7 @@ def test_zipkin_is_told_in_its_own_form() -> None:
     x = request(SAMPLED, target=b"/api/v1/jobs/7?a=1")
     seen.observe.begin(x)
     x.stage("redis", x.started, **{"db.system.name": "redis"})
-    seen.end(x, 200, backend="b:1", attempts=1, limited=False, is_sampled=True)
+    seen.end(x, 200, backend="b:1", attempts=1, limited=False)
     spans = json.loads(Encoder("me").serialize(seen.spans, None))
     root, *_ = spans
     assert root["traceId"] == TRACE.decode()
@@ -327,3 +328,32 @@ def test_zipkin_is_told_in_its_own_form() -> None:
     assert root["tags"]["http.route"] == "/api/v1/jobs/{id}"
     assert root["tags"]["fastgw.rate_limited"] == "false"
     assert root["tags"]["url.query"] == "a=1"
+
+
+# -- together -----------------------------------------------------------------------------------------
+
+
+class Loop:
+    """Timers that the test rings."""
+
+    def __init__(self) -> None:
+        self.timers: list[Any] = []
+
+    def call_later(self, _seconds: float, ring: Any) -> None:
+        self.timers.append(ring)
+
+
+def test_requests_are_counted_at_once_and_the_rest_is_settled_together() -> None:
+    seen, loop = Seen(), Loop()
+    seen.observe._loop = loop  # type: ignore[assignment]
+    for _ in range(3):
+        seen.end(request())
+    assert seen.total.sum_of(families.REQUESTS) == 3
+    assert (seen.lines.all, seen.spans, len(loop.timers)) == ([], [], 1)
+    loop.timers.pop()()
+    assert (len(seen.lines.all), len(seen.spans)) == (3, 3)
+    assert sum(seen.total.of(families.DURATION)[("/api/v1/jobs/{id}",)][:-1]) == 3
+    for _ in range(BATCH):
+        seen.end(request())
+    assert len(seen.lines.all) == 3 + BATCH, "so many do not wait"
+    assert len(loop.timers) == 1
