@@ -29,8 +29,8 @@ $(VENV)/.bench: $(VENV)/.dev
 demo: $(VENV)/.demo  ## the whole platform on this machine, answered through the gateway
 	@$(BIN)/fastgw demo
 
-test: $(VENV)/.dev lint  ## lint, then every test (real Valkey, uvicorn, sockets), two files at a time
-	@$(BIN)/pytest -n 2 --dist loadfile
+test: $(VENV)/.dev lint  ## lint, then every test (real Valkey, uvicorn, sockets), three files at a time
+	@$(BIN)/pytest -n 3 --dist loadfile
 
 test-fast: $(VENV)/.dev  ## the tests that need no server
 	@$(BIN)/pytest tests/pure tests/house
