@@ -76,6 +76,8 @@ class App:
         await send({"type": "lifespan.startup.complete"})
         await receive()  # lifespan.shutdown
         await house.close()
+        if self._writer is not None:
+            self._writer.close()  # its thread would end with the process, and the last lines with it
         await send({"type": "lifespan.shutdown.complete"})
 
 

@@ -29,6 +29,8 @@ SETTLE_S: Final = 0.02
 BATCH: Final = 64
 """So many are settled at once: it holds the loop up for half a millisecond at most."""
 
+UNOBSERVED: Final = "request %s could not be observed"
+
 log = logging.getLogger("fastgw.telemetry")
 
 
@@ -60,11 +62,15 @@ class Observe:
         if self._is_silent:
             return
         now = perf_counter()
-        if not x.head_sent and not x.status:
-            x.status = CLIENT_CLOSED
-        route = self._routes(x.raw_path)
-        if self._metrics is not None:
-            self._metrics.count(x, route.template)
+        try:
+            if not x.head_sent and not x.status:
+                x.status = CLIENT_CLOSED
+            route = self._routes(x.raw_path)
+            if self._metrics is not None:
+                self._metrics.count(x, route.template)
+        except Exception:
+            log.exception(UNOBSERVED, x.request_id.decode("latin-1"))
+            return
         ended = self._ended
         ended.append((x, route, now))
         if not self._is_armed:
@@ -87,7 +93,7 @@ class Observe:
                 if tracing is not None:
                     tracing.end(x, route, seconds, wall_s + now)
             except Exception:
-                log.exception("request %s could not be observed", x.request_id.decode("latin-1"))
+                log.exception(UNOBSERVED, x.request_id.decode("latin-1"))
 
     def _arm(self) -> None:
         if self._loop is None:

@@ -83,7 +83,7 @@ class LogWriter:
         self._hand_over()
 
     def close(self) -> None:
-        """Write what is left, for FAREWELL_S at most. To be called last."""
+        """Write what is left, for FAREWELL_S at most. To be called last: later lines are lost."""
         self.flush()
         self._batches.put(None)
         self._thread.join(FAREWELL_S)
@@ -124,15 +124,20 @@ def pieces(data: bytes, size: int) -> Iterator[bytes]:
 
 
 def write_now(fd: int, data: bytes, wait_s: float) -> bool:
-    """Write a line if fd takes it within `wait_s`, for a process without a LogWriter. False: it is lost."""
+    """Write a line, waiting at most `wait_s` for each PIPE_BYTES of it, for a process without a LogWriter.
+
+    False: it is lost, or the rest of it. A pipe that can be written to has room for PIPE_BYTES (pipe(7)).
+    """
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
     try:
-        if not poll.poll(wait_s * 1e3):
-            return False
+        for start in range(0, len(data), PIPE_BYTES):
+            if not poll.poll(wait_s * 1e3):
+                return False
+            os.write(fd, data[start : start + PIPE_BYTES])
     except OSError:
         return False
-    return _write(fd, data)
+    return True
 
 
 def _write(fd: int, data: bytes) -> bool:

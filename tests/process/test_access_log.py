@@ -77,6 +77,33 @@ def test_however_a_request_ends_it_has_a_line(gateways, scripted) -> None:
     assert ends["/no-host"][0] == 400
 
 
+def test_the_last_requests_before_the_end_have_their_lines(backend) -> None:
+    with Gateway(backend.url, LOG_FORMAT="json", ACCESS_LOG="true", SHUTDOWN_GRACE_SECONDS=1) as gateway:
+        path = gateway.log_path
+        copy = path.with_suffix(".copy")
+        os.link(path, copy)  # stop() removes the other
+        try:
+            with RawClient(gateway.port) as client:
+                for number in range(300):
+                    client.send(f"GET /last/{number} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+                    client.response()
+                gateway.process.terminate()
+                while gateway.process.poll() is None:  # on through the notice, in which it still answers
+                    try:
+                        client.send(b"GET /last/of-all HTTP/1.1\r\nHost: x\r\n\r\n")
+                        answered = client.response().header("connection") == "close"
+                    except OSError:
+                        break
+                    if answered:
+                        break
+            gateway.stop()
+            logged = copy.read_text()
+        finally:
+            copy.unlink()
+    assert all(f'"path":"/last/{number}"' in logged for number in range(300))
+    assert '"path":"/last/of-all"' in logged
+
+
 def test_text(gateways, backend) -> None:
     gateway = gateways(backend.url, ACCESS_LOG="true")
     request(gateway.port, "/x?token=hush")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from fastgw.telemetry.redact import MAX_TARGET_BYTES, query_of, target
@@ -25,10 +27,22 @@ from fastgw.telemetry.redact import MAX_TARGET_BYTES, query_of, target
         (b"code=hush&state=x", b"code=***&state=x"),
         (b"page=2&region=us-west", b"page=2&region=us-west"),
         (b"token", b"token"),
+        (b"%74oken=hush", b"%74oken=***"),
+        (b"&&;token=a=b;;x", b"&&;token=***;;x"),
     ],
 )
 def test_secrets_are_masked(query: bytes, shown: bytes) -> None:
     assert query_of(query) == shown
+
+
+@pytest.mark.parametrize("query", [b"key", b"token", b"&", b"a=1&", b"key=", b"%74", b"=", b"sig;"])
+def test_a_long_query_costs_no_more_than_its_length(query: bytes) -> None:
+    """It is looked at in the event loop, and a client may send 64 KiB of anything."""
+    long = query * (60_000 // len(query))
+    begun = time.process_time()
+    for _ in range(20):
+        target(b"/x", long)
+    assert (time.process_time() - begun) / 20 < 0.02
 
 
 def test_a_target_is_printable_ascii_and_bounded() -> None:
