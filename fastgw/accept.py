@@ -35,6 +35,9 @@ MAX_FIELDS: Final = 100
 MAX_REMEMBERED_HOSTS: Final = 1024
 """Host values that need no second look. Real clients use a handful; whoever invents them makes it start anew."""
 
+MAX_REMEMBERED_HOST: Final = 261
+"""Bytes: the longest name of a host (RFC 1035 2.3.4), and a port. Longer ones are looked at each time."""
+
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]*)?")
 """uri-host and port (RFC 9110 7.2, RFC 3986 3.2.2)."""
 
@@ -116,9 +119,10 @@ class Accept:
             return
         if _HOST.fullmatch(x.host) is None:
             raise GatewayError(BAD_REQUEST, "the Host field is no host")
-        if len(self._good_hosts) >= MAX_REMEMBERED_HOSTS:
-            self._good_hosts.clear()
-        self._good_hosts.add(x.host)
+        if len(x.host) <= MAX_REMEMBERED_HOST:
+            if len(self._good_hosts) >= MAX_REMEMBERED_HOSTS:
+                self._good_hosts.clear()
+            self._good_hosts.add(x.host)
 
     def _measure_body(self, x: Exchange) -> None:
         """Find how long the body is, and whether it may be that long."""

@@ -16,8 +16,6 @@ Others can write to these keys too: `decode` takes nothing that `encode` could n
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 import re
 from dataclasses import dataclass, field
@@ -29,6 +27,7 @@ import orjson
 from fastgw.cache.freshness import YEAR_S
 from fastgw.cache.policy import MAX_VARY, NO_WISHES, STORABLE
 from fastgw.protocol.fields import HOP_BY_HOP, Fields, connection_options
+from fastgw.store.body import BASE64, TEXT, packed, unpacked
 
 if TYPE_CHECKING:
     from fastgw.cache.policy import Lifetime, Wishes
@@ -71,8 +70,6 @@ _FIELD_BYTES: Final = 130
 
 _YEAR_MS: Final = YEAR_S * 1000
 _MAX_STORED_MS: Final = 2**53
-_CONTROLS: Final = bytes(range(9)) + b"\x0b\x0c" + bytes(range(14, 32)) + b"\x7f"
-"""They take six bytes each in JSON; base64 is shorter then."""
 
 _VERSION: Final = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+", re.ASCII)
@@ -247,22 +244,9 @@ def encode(value: Entry | Marker) -> bytes:
         "shared": value.is_shared,
         "fields": [[name.decode("latin-1"), text.decode("latin-1")] for name, text in value.fields],
     }
-    text = _as_text(value.body)
-    if text is None:
-        content["base64"] = base64.b64encode(value.body).decode()
-    else:
-        content["body"] = text
+    name, text = packed(value.body)
+    content[name] = text
     return orjson.dumps(content)
-
-
-def _as_text(body: bytes) -> str | None:
-    """The body as text; None if it is none, or would be longer than in base64."""
-    if len(body.translate(None, _CONTROLS)) != len(body):
-        return None
-    try:
-        return body.decode()
-    except UnicodeDecodeError:
-        return None
 
 
 def decode(data: bytes) -> Entry | Marker | None:
@@ -297,7 +281,7 @@ _ENTRY_KEYS: Final = frozenset({"v", "status", "stored", *_TIMES, "revalidate", 
 
 
 def _decoded_entry(found: dict[str, Any], version: str) -> Entry | None:
-    kind = "body" if "body" in found else "base64"
+    kind = TEXT if TEXT in found else BASE64
     if found.keys() != _ENTRY_KEYS | {kind} or not _is_within(found["stored"], _MAX_STORED_MS):
         return None
     # a ttl of a route counts from arrival, so that it may be longer by the age
@@ -306,7 +290,7 @@ def _decoded_entry(found: dict[str, Any], version: str) -> Entry | None:
     status, must_revalidate, is_shared = found["status"], found["revalidate"], found["shared"]
     if type(status) is not int or not isinstance(must_revalidate, bool) or not isinstance(is_shared, bool):
         return None
-    body = _decoded_body(kind, found[kind])
+    body = unpacked(kind, found[kind])
     fields = _decoded_fields(found["fields"])
     if body is None or fields is None or status not in STORABLE or (body and status in {204, 205}):
         return None
@@ -341,17 +325,6 @@ def _decoded_fields(found: Any) -> Fields | None:
             return None
         fields.append((name.encode(), value.encode("latin-1")))
     return fields if len(storable_fields(fields)) == len(fields) else None
-
-
-def _decoded_body(kind: str, found: Any) -> bytes | None:
-    if not isinstance(found, str):
-        return None
-    if kind == "body":
-        return found.encode()
-    try:
-        return base64.b64decode(found, validate=True)
-    except (binascii.Error, ValueError):  # ValueError: text that is not ASCII
-        return None
 
 
 def _is_within(number: Any, limit: int) -> bool:

@@ -81,6 +81,8 @@ def _same(outcome: Outcome) -> dict[str, Any]:
     times = sum(one.times for one in outcome.findings)
     if not outcome.asked:
         return _verdict(False, "nothing was asked", "")
+    if outcome.unanswered == outcome.asked:
+        return _verdict(False, f"nothing was compared: to none of {outcome.asked} pairs a side gave an answer", "")
     if not times:
         none = f"; to {outcome.unanswered} neither side gave one, see the server's log" if outcome.unanswered else ""
         return _verdict(True, f"the same answers: all of {outcome.asked} pairs{none}", "")

@@ -11,8 +11,6 @@ Others can write to these keys too: `decode` takes nothing that `done_record` co
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from fastgw.protocol.fields import HOP_BY_HOP, Fields, connection_options
+from fastgw.store.body import BASE64, TEXT, packed, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,8 +59,6 @@ _REPLAYED: Final = (b"idempotency-replayed", b"true")
 _KEYS: Final = frozenset({"state", "holder", "print", "status", "fields"})
 _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _VALUE: Final = re.compile(r"[\t -~\x80-\xff]*")
-_CONTROLS: Final = bytes(c for c in range(32) if c not in b"\t\n\r") + b"\x7f"
-"""JSON takes six bytes for each; base64 is shorter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,22 +105,9 @@ def done_record(holder: bytes, fingerprint: bytes, kept: Kept) -> bytes:
         "status": kept.status,
         "fields": [[name.decode("latin-1"), value.decode("latin-1")] for name, value in kept.fields],
     }
-    text = None if kept.body is None else _as_text(kept.body)
-    if kept.body is not None and text is None:
-        content["base64"] = base64.b64encode(kept.body).decode()
-    else:
-        content["body"] = text
+    name, text = (TEXT, None) if kept.body is None else packed(kept.body)
+    content[name] = text
     return orjson.dumps(content)
-
-
-def _as_text(body: bytes) -> str | None:
-    """The body as text; None if it is none, or would be longer than in base64."""
-    if len(body.translate(None, _CONTROLS)) != len(body):
-        return None
-    try:
-        return body.decode()
-    except UnicodeDecodeError:
-        return None
 
 
 def decode(data: bytes, fingerprint: bytes) -> Kept | None:
@@ -134,15 +118,15 @@ def decode(data: bytes, fingerprint: bytes) -> Kept | None:
         return None
     if not isinstance(found, dict):
         return None
-    kind = "body" if "body" in found else "base64"
+    kind = TEXT if TEXT in found else BASE64
     if found.keys() != _KEYS | {kind} or (found["state"], found["print"]) != ("done", fingerprint.decode()):
         return None
     status, fields = found["status"], _decoded_fields(found["fields"])
     if type(status) is not int or not 200 <= status <= 599 or fields is None or not isinstance(found["holder"], str):
         return None
-    if kind == "body" and found["body"] is None:
+    if kind == TEXT and found[TEXT] is None:
         return Kept(status, fields, None)
-    body = _decoded_body(kind, found[kind])
+    body = unpacked(kind, found[kind])
     if body is None or (body and status in BODILESS) or len(body) > MAX_BODY_BYTES:
         return None
     return Kept(status, fields, body)
@@ -168,14 +152,3 @@ def _decoded_field(found: Any) -> tuple[bytes, bytes] | None:
 
 def _is_text(values: Sequence[Any]) -> bool:
     return all(isinstance(value, str) for value in values)
-
-
-def _decoded_body(kind: str, found: Any) -> bytes | None:
-    if not isinstance(found, str):
-        return None
-    if kind == "body":
-        return found.encode()
-    try:
-        return base64.b64decode(found, validate=True)
-    except (binascii.Error, ValueError):  # ValueError: text that is not ASCII
-        return None

@@ -11,12 +11,13 @@ import fcntl
 import mmap
 import os
 import struct
-import tempfile
 import zlib
 from dataclasses import asdict, dataclass
 from typing import Final
 
 import orjson
+
+from fastgw.locks import nameless_file
 
 SIZE: Final = 1 << 20
 """Bytes of the page: 3,000 backends at about 300 bytes each. What is not written to takes no memory."""
@@ -48,7 +49,7 @@ class Findings:
 
     def __init__(self) -> None:
         self._page = mmap.mmap(-1, SIZE)  # shared and anonymous
-        self._lock = _nameless_file()
+        self._lock = nameless_file("fastgw-checks")
         self._version = 0
 
     def close(self) -> None:
@@ -90,14 +91,6 @@ class Findings:
             return []
         self._version = version
         return [Finding(**found) for found in orjson.loads(text)]
-
-
-def _nameless_file() -> int:
-    """A file for locks, which goes with the last process that has it open."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("fastgw-checks")
-    with tempfile.TemporaryFile(prefix="fastgw-checks") as file:
-        return os.dup(file.fileno())
 
 
 def _checksum(version: int, text: bytes) -> int:

@@ -292,7 +292,9 @@ class Settings(BaseModel):
     cors_origin: Origins = setting("*", "Origins that browsers may call from.", example="https://app.example.com")
     cors_methods: Methods = setting("GET,POST,PUT,DELETE,OPTIONS", "Methods that browsers may use.", example="GET,POST")
     # Telemetry
-    metrics_enabled: bool = setting(True, "Serve Prometheus metrics.", example="true")
+    metrics_enabled: bool = setting(
+        True, "Count, and serve Prometheus metrics; without it the status page has no figures.", example="true"
+    )
     metrics_path: UrlPath = setting("/gateway/metrics", "Where.", example="/gateway/metrics")
     metrics_routes: Templates = setting(
         "",

@@ -18,12 +18,12 @@ import fcntl
 import mmap
 import os
 import struct
-import tempfile
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
 import orjson
 
+from fastgw.locks import nameless_file
 from fastgw.telemetry.families import BOUNDS, BY_NAME, HISTOGRAM_CELLS, SERIES_DROPPED, Family, Kind
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Ledger:
         """processes: how many count at a time, but for reloads."""
         self._count = processes * SPARE
         self._memory = mmap.mmap(-1, self._count * SHEET_BYTES)  # shared and anonymous
-        self._locks = _nameless_file()
+        self._locks = nameless_file("fastgw-figures")
         self.since = monotonic()
         """When counting began: the gateway's start."""
 
@@ -189,11 +189,3 @@ def _is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _nameless_file() -> int:
-    """A file for locks, which goes with the last process that has it open."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("fastgw-figures")
-    with tempfile.TemporaryFile(prefix="fastgw-figures") as file:
-        return os.dup(file.fileno())

@@ -40,6 +40,9 @@ PLATFORM: Final = (
 REMEMBERED: Final = 4096
 """Paths whose template is known without a look. Ids make new paths all the time: it then starts anew."""
 
+MAX_REMEMBERED_BYTES: Final = 256
+"""A longer path is looked at each time: else whoever sends paths of 64 KiB would have 4,096 of them kept."""
+
 
 class Route:
     """What is known of a path. shown: the path for a log line. is_plain: JSON takes it and the template as they are."""
@@ -75,10 +78,11 @@ class Routes:
         """What is known of a path as it stands on the request line. O(1) for a path that was seen lately."""
         known = self._known.get(raw_path)
         if known is None:
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            template = self._exact.get(raw_path) or self._match(raw_path)
-            known = self._known[raw_path] = Route(template, raw_path)
+            known = Route(self._exact.get(raw_path) or self._match(raw_path), raw_path)
+            if len(raw_path) <= MAX_REMEMBERED_BYTES:
+                if len(self._known) >= REMEMBERED:
+                    self._known.clear()
+                self._known[raw_path] = known
         return known
 
     def _match(self, raw_path: bytes) -> str:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from fastgw.telemetry.routes import OTHER, PLATFORM, REMEMBERED, Routes
+from fastgw.telemetry.routes import MAX_REMEMBERED_BYTES, OTHER, PLATFORM, REMEMBERED, Routes
 
 
 @pytest.mark.parametrize(
@@ -49,4 +49,7 @@ def test_whatever_comes_templates_and_memory_are_bounded() -> None:
     found = {routes(bytes(rng.choices(b"/abcdef{}%?", k=rng.randrange(40)))).template for _ in range(3 * REMEMBERED)}
     found |= {routes(b"/api/v1/jobs/%d" % number).template for number in range(3 * REMEMBERED)}
     assert found <= {*PLATFORM, OTHER}
+    for number in range(10):
+        assert routes(b"/api/v1/jobs/%d" % number + b"x" * 60_000).template == "/api/v1/jobs/{id}"
     assert len(routes._known) <= REMEMBERED
+    assert max(map(len, routes._known)) <= MAX_REMEMBERED_BYTES
