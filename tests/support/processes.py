@@ -115,9 +115,11 @@ class Gateway(Running):
         workers = int(env["GATEWAY_WORKERS"])
         try:
             until(lambda: self.process.poll() is not None or self.served >= workers, 20, "the start")
-        finally:
-            if self.process.poll() is not None:
-                raise AssertionError(f"the gateway did not start:\n{self.log}")
+        except BaseException:
+            self.process.kill()  # nobody else knows of it
+            raise
+        if self.process.poll() is not None:
+            raise AssertionError(f"the gateway did not start:\n{self.log}")
 
     @property
     def served(self) -> int:
