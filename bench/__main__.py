@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 from rich.console import Console
 
-from bench.asking import QUESTIONS, Asked, Asking
+from bench.asking import BUDGETED, QUESTIONS, Asked, Asking
 from bench.harness import environment
 from bench.harness.cores import assign
-from bench.harness.load import find_generator
+from bench.harness.load import LoadError, find_generator
 from bench.harness.process import StartError
 from bench.harness.store import TCP, WAYS
 from bench.peers.direct import Direct
@@ -26,6 +26,7 @@ from bench.peers.fastgw import Fastgw, FastgwChain
 from bench.peers.httpx_naive import HttpxNaive
 from bench.peers.nginx import Nginx
 from bench.peers.nginx_lua import NginxLua
+from bench.questions.knobs import KNOBS
 from bench.report.files import TEXT_WIDTH, write_plots, write_run
 from bench.report.progress import Progress
 from bench.report.table import print_answer, print_environment
@@ -49,18 +50,23 @@ RESULTS = Path(__file__).parent / "results"
 @click.option("--seconds", default=4, show_default=True, type=click.IntRange(1, 600), help="per peer, load, round")
 @click.option("--connections", default=64, show_default=True, type=click.IntRange(1, 4096), help="but for overhead_c1")
 @click.option("--streams", default=2000, show_default=True, type=click.IntRange(1, 20000), help="of streams_memory")
+@click.option(
+    "--many-streams", default=10_000, show_default=True, type=click.IntRange(1, 20000), help="of streams_many"
+)
+@click.option("--soak-requests", default=1_000_000, show_default=True, type=click.IntRange(1), help="of soak")
+@click.option("--knob", multiple=True, type=click.Choice([knob.name for knob in KNOBS]), help="of tuning; default: all")
 @click.option("--stream-seconds", default=10, show_default=True, type=click.IntRange(1, 2000), help="per body")
 @click.option("--redis", default=TCP, show_default=True, type=click.Choice(WAYS), help="of chain_cost and hit_cost")
 @click.option("--redis-clients", default=1_000_000, show_default=True, type=click.IntRange(1), help="of redis_cost")
 @click.option("--redis-entries", default=100_000, show_default=True, type=click.IntRange(10), help="of redis_cost")
 @click.option("--output", default=RESULTS, type=click.Path(path_type=Path, file_okay=False), help="where results go")
 def main(questions: tuple[str, ...], against: tuple[str, ...], output: Path, **options: Any) -> None:
-    """Measure fastgw against its peers, each on one core: all QUESTIONS, all peers, unless some are named."""
+    """Measure fastgw against its peers, each on one core: all QUESTIONS with a budget, unless some are named."""
     signal.signal(signal.SIGTERM, _terminated)
     wanted = {*ALWAYS, *(against or NAMES)}
     missing: dict[str, str] = {}
     asked = Asked(
-        questions=questions or QUESTIONS,
+        questions=questions or BUDGETED,
         peers=_usable(PEERS, wanted, missing),
         chain_peers=_usable(CHAIN_PEERS, wanted, missing),
         cores=assign(),
@@ -72,7 +78,10 @@ def main(questions: tuple[str, ...], against: tuple[str, ...], output: Path, **o
         asking = Asking(asked, missing, progress.told)
         try:
             asking.run()
-        except StartError as failed:  # a peer's failure is caught where it is measured: this is a backend's
+        except (
+            StartError,
+            LoadError,
+        ) as failed:  # a peer's failure is caught where it is measured: this is a backend's
             raise click.ClickException(str(failed)) from failed
     _show(described, asking.method, asking.answers)
     for path in write_run(output, described, asking.method, asking.answers):

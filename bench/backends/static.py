@@ -1,5 +1,5 @@
 """The backend that is never the bottleneck: every request is answered at once with the same 200 bytes of JSON, kept
-alive; on paths that end in /5k with 5 KB of it.
+alive; on paths that end in /1k, /4k, /5k, /16k, /64k with so much of it. Request bodies are read and forgotten.
 
 nginx's `return` where nginx is installed (about 10 us per request), else the asyncio.Protocol below on uvloop (about
 20 us): the same for all peers of one run, and the report says which.
@@ -30,8 +30,15 @@ BODY = (
 OTHERS = ("127.0.0.2", "127.0.0.3")
 """Where it answers too: to a gateway these are other backends."""
 
-_PIECE = "0123456789" * 99  # nginx takes words of up to 4 KiB in its configuration, so five of these make the 5 KB
-LONG_BODY = "[" + ",".join([f'"{_PIECE}"'] * 5) + "]"
+_PIECE = "0123456789" * 102  # with quotes and a comma 1 KiB; nginx takes words of up to 4 KiB in its configuration
+PIECES = {"1k": 1, "4k": 4, "5k": 5, "16k": 16, "64k": 64}
+
+
+def long_body(size: str) -> str:
+    """A JSON list of strings. size: of PIECES."""
+    return "[" + ",".join([f'"{_PIECE}"'] * PIECES[size]) + "]"
+
+
 _NGINX = """
     server {{
         listen {host}:{port} backlog=4096;
@@ -39,7 +46,7 @@ _NGINX = """
         listen 127.0.0.3:{port};
         default_type application/json;
         location / {{ return 200 '{body}'; }}
-        location ~ /5k$ {{ set $p '"{piece}"'; return 200 '[$p,$p,$p,$p,$p]'; }}
+        {longer}
     }}
 }}
 """
@@ -51,7 +58,8 @@ def running_static(core: int) -> Iterator[Running]:
     port = free_port()
     with working_home("backend") as home:
         if nginx_path():
-            command = write_config(home, _NGINX.format(host=HOST, port=port, body=BODY, piece=_PIECE))
+            longer = "\n".join(_location(size, pieces) for size, pieces in PIECES.items())
+            command = write_config(home, _NGINX.format(host=HOST, port=port, body=BODY, longer=longer))
             name = "nginx static answer"
         else:
             command = Command(argv=(sys.executable, "-m", "bench.backends.static", str(port)))
@@ -60,26 +68,37 @@ def running_static(core: int) -> Iterator[Running]:
             yield started
 
 
+def _location(size: str, pieces: int) -> str:
+    return f"""location ~ /{size}$ {{ set $p '"{_PIECE}"'; return 200 '[{",".join(["$p"] * pieces)}]'; }}"""
+
+
 def _answer(body: str) -> bytes:
     fields = f"server: bench\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
     return f"HTTP/1.1 200 OK\r\n{fields}\r\n\r\n{body}".encode()
 
 
-_ANSWER, _LONG_ANSWER = _answer(BODY), _answer(LONG_BODY)
+_ANSWERS = {**{size.encode(): _answer(long_body(size)) for size in PIECES}, b"": _answer(BODY)}
 
 
 class _Answer(asyncio.Protocol):
-    """One answer per request head. Bodies are not understood: the questions that use this backend send none."""
+    """One answer per request, once its body has come."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._rest = b""
 
     def data_received(self, data: bytes) -> None:
-        data = self._rest + data
-        *heads, self._rest = data.split(b"\r\n\r\n")
-        if heads:
-            answers = [_LONG_ANSWER if b"/5k " in head.partition(b"\r\n")[0] else _ANSWER for head in heads]
+        data, answers = self._rest + data, []
+        while (end := data.find(b"\r\n\r\n")) >= 0:
+            head, begin = data[:end], end + 4
+            length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+            if len(data) < begin + int(length or 0):
+                break
+            data = data[begin + int(length or 0) :]
+            size = head.partition(b" HTTP/")[0].rpartition(b"/")[2]
+            answers.append(_ANSWERS.get(size) or _ANSWERS[b""])
+        self._rest = data
+        if answers:
             self._transport.write(b"".join(answers))
 
 

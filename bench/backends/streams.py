@@ -3,6 +3,7 @@
 GET  /download  200, Content-Length 1 GiB, as fast as it is taken
 POST /upload    reads its body at 1 MiB/s, then 200
 GET  /events    200, text/event-stream, chunked: one event at once, then one each second, for ever
+GET  /slow      200, a small answer after 50 ms
 GET  (others)   200, a small answer
 """
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 BODY_BYTES = 2**30
 SLOW_BYTES_PER_S = 2**20
 EVENT_INTERVAL_S = 1.0
+SLOW_S = 0.05
 _PIECE = 64 * 1024
 _SOCKET_BUFFER = 256 * 1024  # small, so that the kernel does not swallow seconds of a slow body
 
@@ -80,6 +82,8 @@ async def _connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
             elif path == b"/events":
                 await _events(writer)
             else:
+                if path == b"/slow":
+                    await asyncio.sleep(SLOW_S)
                 writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}")
     writer.close()
 

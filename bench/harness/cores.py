@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,23 @@ class Cores:
         return f"the gateway has one core to itself; load generator and backend {shared}"
 
 
+def usable() -> tuple[int, ...]:
+    """The numbers of the cores that this process may use, ascending."""
+    return tuple(sorted(os.sched_getaffinity(0)))
+
+
 def assign() -> Cores:
     """The first usable core for the gateway, the second for the load, the third (else the second) for the backend."""
-    usable = sorted(os.sched_getaffinity(0))
-    load = usable[min(1, len(usable) - 1)]
-    return Cores(gateway=usable[0], load=load, backend=usable[min(2, len(usable) - 1)])
+    cores = usable()
+    load = cores[min(1, len(cores) - 1)]
+    return Cores(gateway=cores[0], load=load, backend=cores[min(2, len(cores) - 1)])
 
 
 @contextmanager
-def pinned(core: int) -> Iterator[None]:
+def pinned(core: int | Iterable[int]) -> Iterator[None]:
     """Within: the calling thread, and so every process it starts, runs on `core` only. Children keep it for life."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, {core} if isinstance(core, int) else core)
     try:
         yield
     finally:

@@ -1,6 +1,7 @@
 """A closed-loop load generator over httpx; prints JSON.
 
-`python -m bench.harness.httpx_load URL CONNECTIONS SECONDS FIELDS`; FIELDS: request header fields, a JSON object.
+`python -m bench.harness.httpx_load URL CONNECTIONS SECONDS FIELDS BODY_BYTES`; FIELDS: request header fields, a JSON
+object. BODY_BYTES: above 0 it is a POST.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import uvloop
 from bench.harness.stats import percentile
 
 
-async def _load(url: str, connections: int, seconds: int, fields: dict[str, str]) -> dict[str, float]:
+async def _load(url: str, connections: int, seconds: int, fields: dict[str, str], size: int) -> dict[str, float]:
+    method, body = ("POST", b"x" * size) if size else ("GET", None)
     millis: list[float] = []
     errors = 0
     started = time.perf_counter()
@@ -27,7 +29,7 @@ async def _load(url: str, connections: int, seconds: int, fields: dict[str, str]
         async with httpx.AsyncClient(limits=limits, timeout=5, trust_env=False, headers=fields) as client:
             while (begin := time.perf_counter()) < started + seconds:
                 try:
-                    good = (await client.get(url)).status_code < 400
+                    good = (await client.request(method, url, content=body)).status_code < 400
                 except httpx.HTTPError:
                     good = False
                 errors += not good
@@ -46,5 +48,5 @@ async def _load(url: str, connections: int, seconds: int, fields: dict[str, str]
 
 
 if __name__ == "__main__":
-    target, connected, lasting, sent = sys.argv[1:]
-    print(json.dumps(uvloop.run(_load(target, int(connected), int(lasting), json.loads(sent)))))
+    target, connected, lasting, sent, posted = sys.argv[1:]
+    print(json.dumps(uvloop.run(_load(target, int(connected), int(lasting), json.loads(sent), int(posted)))))

@@ -31,10 +31,16 @@ class LoadError(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """The GET that is sent over and over. fields: besides Host."""
+    """What is sent over and over: a GET, or a POST of `body_bytes`. fields: besides Host and those of the body.
+
+    distinct: each has a number at the end of its path, and comes from an address of its own (X-Forwarded-For). wrk
+    only; the others repeat one request.
+    """
 
     url: str
     fields: Fields = ()
+    body_bytes: int = 0
+    distinct: bool = False
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -104,7 +110,8 @@ class Wrk:
     def run(self, request: Request, connections: int, seconds: int, core: int) -> Load:
         """See Generator."""
         arguments = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "5s", "-s", str(self._script)]
-        printed = _output(["wrk", *arguments, *request.options, request.url], seconds, core)
+        varied = ("--", str(request.body_bytes), "distinct" if request.distinct else "same")
+        printed = _output(["wrk", *arguments, *request.options, request.url, *varied], seconds, core)
         line = next((line for line in printed.splitlines() if line.startswith("REPORT ")), None)
         if line is None:
             raise LoadError(f"wrk printed no report: {printed[-300:]}")
@@ -127,8 +134,15 @@ class H2load:
 
     def run(self, request: Request, connections: int, seconds: int, core: int) -> Load:
         """See Generator. Each line of the log: start in us since the epoch, status, duration in us."""
-        with tempfile.NamedTemporaryFile("r", prefix="fastgw-bench-h2load-") as log:
+        with (
+            tempfile.NamedTemporaryFile("r", prefix="fastgw-bench-h2load-") as log,
+            tempfile.NamedTemporaryFile("wb", prefix="fastgw-bench-h2load-") as body,
+        ):
             arguments = ["--h1", "-t1", f"-c{connections}", f"-D{seconds}", f"--log-file={log.name}"]
+            if request.body_bytes:
+                body.write(b"x" * request.body_bytes)
+                body.flush()
+                arguments.append(f"--data={body.name}")
             printed = _output(["h2load", *arguments, *request.options, request.url], seconds, core)
             lines = [line.split() for line in log]
         took = re.search(r"finished in ([\d.]+)s", printed)
@@ -148,5 +162,6 @@ class Httpx:
     def run(self, request: Request, connections: int, seconds: int, core: int) -> Load:
         """See Generator."""
         program = [sys.executable, "-m", "bench.harness.httpx_load"]
-        arguments = [request.url, str(connections), str(seconds), json.dumps(dict(request.fields))]
+        sent = [json.dumps(dict(request.fields)), str(request.body_bytes)]
+        arguments = [request.url, str(connections), str(seconds), *sent]
         return _checked(Load(**json.loads(_output([*program, *arguments], seconds, core))))

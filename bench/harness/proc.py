@@ -88,3 +88,27 @@ def rss_bytes(pids: list[int]) -> int:
         except _READ_ERRORS:
             continue
     return total
+
+
+def peak_bytes(pids: list[int]) -> int:
+    """The most that the largest of these processes ever had resident (VmHWM)."""
+    return max((_peak(pid) for pid in pids), default=0)
+
+
+def _peak(pid: int) -> int:
+    try:
+        lines = (_PROC / str(pid) / "status").read_text().splitlines()
+    except _READ_ERRORS:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+
+
+def open_files(pids: list[int]) -> int:
+    """File descriptors that these processes hold."""
+    total = 0
+    for pid in pids:
+        try:
+            total += len(list((_PROC / str(pid) / "fd").iterdir()))
+        except _READ_ERRORS:
+            continue
+    return total

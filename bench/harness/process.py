@@ -26,7 +26,7 @@ from bench.harness.cores import pinned
 from bench.harness.load import Fields, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from bench.harness.store import Store
 
@@ -90,9 +90,9 @@ class Running:
         """The address of the small static answer."""
         return f"http://{HOST}:{self.port}{PROBE_PATH}"
 
-    def request(self, path: str = PROBE_PATH, fields: Fields = ()) -> Request:
-        """A GET for the load generator."""
-        return Request(f"http://{HOST}:{self.port}{path}", fields)
+    def request(self, path: str = PROBE_PATH, fields: Fields = (), body_bytes: int = 0) -> Request:
+        """For the load generator."""
+        return Request(f"http://{HOST}:{self.port}{path}", fields, body_bytes)
 
     def cpu_ns(self) -> int:
         """CPU time of all its processes so far; 0 for direct."""
@@ -101,6 +101,10 @@ class Running:
     def rss_bytes(self) -> int:
         """Resident memory of all its processes; 0 for direct."""
         return 0 if self.pid is None else proc.rss_bytes(proc.family(self.pid))
+
+    def peak_bytes(self) -> int:
+        """The most that its largest process ever had resident; 0 for direct."""
+        return 0 if self.pid is None else proc.peak_bytes(proc.family(self.pid))
 
 
 def free_port() -> int:
@@ -112,8 +116,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_peer(peer: Peer, backend: Running, core: int, store: Store | None = None) -> Iterator[Running]:
-    """`peer` in front of `backend`, on `core`. Raises StartError."""
+def running_peer(
+    peer: Peer, backend: Running, core: int | Iterable[int], store: Store | None = None
+) -> Iterator[Running]:
+    """`peer` in front of `backend`, on `core` or several. Raises StartError."""
     with working_home(peer.name) as home:
         place = Place(free_port(), backend.port, store)
         command = peer.command(home, place)
@@ -149,7 +155,12 @@ def _answers_http(port: int) -> str:
 
 @contextmanager
 def running(
-    name: str, command: Command, home: Path, port: int, core: int, asked: Callable[[int], str] = _answers_http
+    name: str,
+    command: Command,
+    home: Path,
+    port: int,
+    core: int | Iterable[int],
+    asked: Callable[[int], str] = _answers_http,
 ) -> Iterator[Running]:
     """`command`, which listens on HOST:port, once it answers. Raises StartError.
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bench.harness.process import Peer
 
 WARM_UP_S = 1
+WARM_CONNECTIONS = 64  # at most: what a thousand do to memory is to be seen when a thousand are measured
 DISTURBED = 0.1
 
 
@@ -42,6 +43,13 @@ class Sample:
     core_lost: float  # share of it that others took meanwhile: above DISTURBED the sample says little
     store_us: float = 0.0  # CPU of Redis per request; 0 where there is none
     store_calls: float = 0.0  # script calls that Redis got per request
+    backend_us: float = 0.0  # CPU of the backend per request
+    peak_mib: float = 0.0  # the most that the gateway's largest process had resident until now
+
+    @property
+    def good_per_second(self) -> float:
+        """Answers that are no errors."""
+        return self.per_second * (1 - self.errors / self.requests)
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,7 @@ class Ask:
     connections: int
     path: str = PROBE_PATH
     fields: Fields = ()
+    body_bytes: int = 0
 
 
 def _anything_goes(_target: Running) -> None:
@@ -125,15 +134,17 @@ def _slot(plan: Plan, peer: Peer, backend: Running) -> dict[str, Sample]:
         target = stack.enter_context(running_peer(peer, backend, plan.cores.gateway, store))
         plan.check(target)
         widest = max(plan.loads.values(), key=lambda ask: ask.connections)
-        plan.generator.run(target.request(widest.path, widest.fields), widest.connections, WARM_UP_S, plan.cores.load)
-        samples = {load: _sample(plan, target, ask, store) for load, ask in plan.loads.items()}
+        connections = min(widest.connections, WARM_CONNECTIONS)
+        plan.generator.run(target.request(widest.path, widest.fields), connections, WARM_UP_S, plan.cores.load)
+        samples = {load: _sample(plan, target, backend, ask, store) for load, ask in plan.loads.items()}
         plan.check(target)
         return samples
 
 
-def _sample(plan: Plan, target: Running, ask: Ask, store: Store | None) -> Sample:
-    core, request = plan.cores.gateway, target.request(ask.path, ask.fields)
+def _sample(plan: Plan, target: Running, backend: Running, ask: Ask, store: Store | None) -> Sample:
+    core, request = plan.cores.gateway, target.request(ask.path, ask.fields, ask.body_bytes)
     calls_before, store_before = (store.script_calls(), store.process.cpu_ns()) if store else (0, 0)
+    backend_before = backend.cpu_ns()
     cpu_before, core_before, begin = target.cpu_ns(), proc.core_busy_ns(core), time.perf_counter()
     load = plan.generator.run(request, ask.connections, plan.seconds, plan.cores.load)
     elapsed = time.perf_counter() - begin
@@ -150,4 +161,6 @@ def _sample(plan: Plan, target: Running, ask: Ask, store: Store | None) -> Sampl
         core_lost=others_ns / 1e9 / elapsed,
         store_us=(store.process.cpu_ns() - store_before) / 1e3 / load.requests if store else 0.0,
         store_calls=(store.script_calls() - calls_before) / load.requests if store else 0.0,
+        backend_us=(backend.cpu_ns() - backend_before) / 1e3 / load.requests,
+        peak_mib=target.peak_bytes() / 2**20,
     )

@@ -23,7 +23,7 @@ _MIB = 2**20
 _HEAD_LIMIT_S = 10.0
 _SAMPLE_INTERVAL_S = 0.1
 _CONNECT_BATCH = 100  # handshakes at a time: more than a listen queue holds would be retried by TCP after a second
-_SPARE_FILES = 512
+SPARE_FILES = 512
 
 
 class StreamError(Exception):
@@ -40,12 +40,13 @@ class Moved:
 
 @dataclass(frozen=True)
 class Heard:
-    """delivering: streams on which at least `events` events arrived while all were open."""
+    """delivering: streams on which at least `events` events arrived while all were open. received: events in all."""
 
     streams: int
     delivering: int
     events: int
     kib_each: float
+    received: int
 
 
 def allow_files(wanted: int) -> int:
@@ -60,7 +61,7 @@ def allow_files(wanted: int) -> int:
 
 def streams_possible(asked: int) -> int:
     """As many as the limit of open files allows: a gateway holds two sockets for each."""
-    return min(asked, (allow_files(2 * asked + _SPARE_FILES) - _SPARE_FILES) // 2)
+    return min(asked, (allow_files(2 * asked + SPARE_FILES) - SPARE_FILES) // 2)
 
 
 class _Watch:
@@ -180,7 +181,8 @@ async def listen(port: int, streams: int, events: int, limit_s: float, memory: C
 
         await _until(lambda: delivering() == streams, limit_s)
         grown = memory() - before
-        return Heard(streams, delivering(), events, grown / 1024 / streams)
+        received = sum(one.events for one in listeners)
+        return Heard(streams, delivering(), events, grown / 1024 / streams, received)
     finally:
         for one in listeners:
             one.transport.abort()

@@ -29,7 +29,7 @@ worker_rlimit_nofile 20000;
 pid {home}/nginx.pid;
 error_log stderr crit;
 {user}
-events {{ worker_connections 8192; }}
+events {{ worker_connections 32768; }}
 http {{
     access_log off;
     keepalive_requests 1000000000;
@@ -102,3 +102,15 @@ class Nginx:
     def command(self, home: Path, place: Place) -> Command | None:
         """One server block."""
         return write_config(home, PROXY.format(host=HOST, port=place.port, backend_port=place.backend_port))
+
+
+class NginxClosing(Nginx):
+    """As nginx is without `keepalive`: a connection to what stands behind for each request."""
+
+    name = "nginx_closing"
+
+    def command(self, home: Path, place: Place) -> Command | None:
+        """HTTP/1.0 towards the backend is nginx's default."""
+        config = PROXY.replace("proxy_http_version 1.1;", "").replace("keepalive 256;", "")
+        config = config.replace('proxy_set_header Connection "";', "").replace("keepalive_requests 1000000000;", "")
+        return write_config(home, config.format(host=HOST, port=place.port, backend_port=place.backend_port))
