@@ -5,12 +5,13 @@ before and after are peers of the same kind; `FastgwWith` changes settings (an o
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bench.harness import chain
 from bench.harness.process import PROBE_FIELDS, PROBE_PATH
-from bench.harness.store import TCP, UNIX
+from bench.harness.store import TCP, UNIX, Client
 from bench.peers.fastgw import Fastgw, FastgwChain, FastgwTold, FastgwTraced, FastgwWhole, FastgwWith
 from bench.peers.nginx import Nginx, NginxClosing
 
@@ -57,6 +58,33 @@ class _OverUnix(FastgwChain):
         return super().command(home, replace(place, store=store))
 
 
+class _WithThreads(FastgwChain):
+    """The chain, over a Redis with an I/O thread more."""
+
+    name = "fastgw_redis_threads"
+
+    def command(self, home: Path, place: Place) -> Command | None:
+        """Raises StartError without a store."""
+        if place.store:
+            with Client(place.store) as redis:
+                redis.ask("CONFIG", "SET", "io-threads", "2")
+        return super().command(home, place)
+
+
+class _LogsTo(FastgwTold):
+    """Its standard output to a file, or through a pipe to a program that reads it."""
+
+    def __init__(self, name: str, sink: str) -> None:
+        """sink: the end of a line of the shell."""
+        self.name, self._sink = name, sink
+
+    def command(self, home: Path, place: Place) -> Command | None:
+        """The shell ends with what it starts."""
+        command = super().command(home, place)
+        assert command is not None
+        return replace(command, argv=("sh", "-c", f"exec {shlex.join(command.argv)} {self._sink}"))
+
+
 def _with(name: str, settings: dict[str, str], peer: Peer | None = None) -> Peer:
     return FastgwWith(peer or Fastgw(), name, settings)
 
@@ -80,6 +108,9 @@ KNOBS: tuple[Knob, ...] = (
         FastgwTold(),
         _with("blind", {"METRICS_ENABLED": "false"}, FastgwTold()),
     ),
+    Knob("log sink, none", "stdout to a file -> /dev/null", FastgwTold(), _LogsTo("unheard", "> /dev/null")),
+    Knob("log sink, pipe", "stdout to a file -> a pipe to cat", FastgwTold(), _LogsTo("piped", "| cat > /dev/null")),
+    Knob("log format", "LOG_FORMAT json -> text", FastgwTold(), _with("text", {"LOG_FORMAT": "text"}, FastgwTold())),
     Knob(
         "sampling, tenth",
         "OTEL_SAMPLE_RATIO 1 -> 0.1",
@@ -109,6 +140,15 @@ KNOBS: tuple[Knob, ...] = (
         "REDIS_URL redis:// -> unix://",
         FastgwChain(),
         _OverUnix(),
+        figure="with_store_us",
+        fields=CREDENTIALS,
+        store=TCP,
+    ),
+    Knob(
+        "Redis with I/O threads",
+        "io-threads 1 -> 2",
+        FastgwChain(),
+        _WithThreads(),
         figure="with_store_us",
         fields=CREDENTIALS,
         store=TCP,
