@@ -79,7 +79,7 @@ def main(questions: tuple[str, ...], output: Path, no_verdict: bool, only_histor
         asking = Asking(asked, missing, progress.told)
         failed = _run(asking)
     if asking.answers:
-        _report(asking, described, output)
+        failed |= _report(asking, described, output)
     sys.exit(Status.UNMEASURED if failed else status(asking.answers, asking.left_out, judged=not no_verdict))
 
 
@@ -93,15 +93,25 @@ def _run(asking: Asking) -> bool:
     except Exception:
         traceback.print_exc()
         return True
+    except KeyboardInterrupt:
+        sys.exit(130)  # click's own would be 1, which is a verdict here
     return False
 
 
-def _report(asking: Asking, described: dict[str, Any], output: Path) -> None:
+def _report(asking: Asking, described: dict[str, Any], output: Path) -> bool:
+    """Keep, print, draw. Whether drawing failed; why goes to stderr."""
     run = (described, asking.method, asking.answers)
-    written = write_run(output, *run)
+    written: list[Path | str] = [*write_run(output, *run)]
     print_run(_console(), *run)
-    for one in (*written, *write_pictures(output, *run)):
+    failed = False
+    try:
+        written += write_pictures(output, *run)
+    except Exception:
+        traceback.print_exc()
+        failed = True
+    for one in written:
         click.echo(one if isinstance(one, str) else f"written: {_short(one)}")
+    return failed
 
 
 def _show_history(path: Path, questions: tuple[str, ...]) -> None:

@@ -35,6 +35,8 @@ def write_run(
     """report.txt and results.json in folder/latest, a line in folder/history.jsonl. The paths written."""
     latest = folder / "latest"
     latest.mkdir(parents=True, exist_ok=True)
+    for old in (*latest.glob("*.svg"), latest / "report.png", latest / "report.html"):
+        old.unlink(missing_ok=True)  # pictures of another run beside these figures would mislead
     text, results, lines = latest / "report.txt", latest / "results.json", folder / HISTORY
     run: dict[str, Any] = {"environment": environment, "machine": machine(environment).as_json(), "method": method}
     budgets = [{"question": answer.question, **budget.as_json()} for answer in answers for budget in answer.budgets]

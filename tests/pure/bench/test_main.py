@@ -26,7 +26,7 @@ def run(folder: Path, *arguments: str) -> Result:
 def answers(monkeypatch):
     """Call it with what is to be answered, who is left out, and how asking ends."""
 
-    def given(*found: Answer, left_out: tuple[str, ...] = (), failure: Exception | None = None) -> None:
+    def given(*found: Answer, left_out: tuple[str, ...] = (), failure: BaseException | None = None) -> None:
         class Asking:
             def __init__(self, *_arguments) -> None:
                 self.answers = list(found)
@@ -68,6 +68,20 @@ def test_what_was_answered_before_a_failure_is_kept(tmp_path: Path, answers, fai
     assert not (tmp_path / "none").exists()
 
 
+def test_a_plot_that_cannot_be_drawn_costs_no_figure(tmp_path: Path, answers) -> None:
+    answers(answer(budget(0.9), question="forwarding_cost", data={"fastgw": {}}))
+    done = run(tmp_path)
+    assert done.exit_code == 3
+    assert "KeyError: 'rounds'" in done.stderr
+    assert "1 of 1 budgets met" in done.stdout
+    assert len(history.read(tmp_path / "history.jsonl").runs) == 1
+
+
+def test_an_interrupt_is_no_verdict(tmp_path: Path, answers) -> None:
+    answers(answer(budget(1.1)), failure=KeyboardInterrupt())
+    assert run(tmp_path).exit_code == 130
+
+
 def test_a_run_is_kept_as_text_figures_pictures_page_and_a_line_of_history(tmp_path: Path, answers) -> None:
     data = {"fastgw": {"cpu_us": nan, "rounds": [{"cpu_us": 1.0}]}}
     answers(
@@ -84,6 +98,14 @@ def test_a_run_is_kept_as_text_figures_pictures_page_and_a_line_of_history(tmp_p
     assert kept["machine"].keys() == {"id", "label"}
     full = json.loads((tmp_path / "latest" / "results.json").read_text())
     assert full["questions"]["some_cost"]["fastgw"]["rounds"] == [{"cpu_us": 1.0}]
+
+
+def test_no_picture_of_an_earlier_run_stays(tmp_path: Path, answers) -> None:
+    answers(answer(budget(0.9), question="earlier", plots=(Dots("CPU", {"fastgw": [1.0]}),)))
+    assert run(tmp_path).exit_code == 0
+    answers(answer(budget(0.9), question="forwarding_cost", data={"fastgw": {}}))
+    assert run(tmp_path).exit_code == 3, "it cannot be drawn"
+    assert sorted(path.name for path in (tmp_path / "latest").iterdir()) == ["report.txt", "results.json"]
 
 
 def test_history_is_printed_without_measuring(tmp_path: Path, answers) -> None:
