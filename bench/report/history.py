@@ -46,7 +46,7 @@ class Figure:
     value: float | None
     low: float | None
     high: float | None
-    limit: float
+    limit: float | None
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def plots(history: History, of: Machine) -> tuple[Lines, ...]:
                 if figure.value is not None:
                     point = Point(place, figure.value, figure.low, figure.high)
                     series[run.alike] = (*series.get(run.alike, ()), point)
-            if len(held) > 1:
+            if sum(map(len, series.values())) > 1:
                 names = tuple(f"{run.commit.removesuffix('+changes')[:7]}\n{run.time[5:10]}" for run, _ in held)
                 title = f"{question}: {promise}"
                 found.append(Lines(title, _named(series), limit=held[-1][1].limit, x_names=names))
@@ -140,10 +140,11 @@ def _table(question: str, runs: list[Run]) -> Table:
         if any(cell != ABSENT for cell in cells):
             asked = f"{run.asked}, {run.alike}" if is_mixed else run.asked
             is_busy = run.load_average >= BUSY
-            rows.append((f"{run.time[:16].replace('T', ' ')}{' !' if is_busy else ''}", run.commit, asked, *cells))
+            rows.append((f"{run.time[:16].replace('T', ' ')}{' !' if is_busy else ''}", *cells, run.commit, asked))
             if is_busy and not remarks:
                 remarks.append(f"time marked !: the machine was busy before the start (load average {BUSY:g} or more)")
-    columns = ("time, UTC", "commit", "rounds", *(column for promise in promises for column in (promise, "/ before")))
+    figures = (column for promise in promises for column in (promise, "/ before"))
+    columns = ("time, UTC", *figures, "commit", "rounds")
     return Table(question, columns, tuple(rows), tuple(remarks))
 
 
@@ -167,7 +168,7 @@ def _figure(run: Run, question: str, promise: str) -> Figure | None:
 def _shown(figure: Figure | None) -> str:
     if figure is None:
         return ABSENT
-    if figure.low is None or figure.low == figure.high:
+    if figure.low is None or figure.high is None or figure.low == figure.high:
         return number(figure.value)
     return f"{number(figure.value)} [{number(figure.low)}..{number(figure.high)}]"
 
@@ -198,15 +199,20 @@ def _run(line: dict[str, Any]) -> Run:
 
 
 def _kept(budget: dict[str, Any], questions: list[str]) -> Figure:
-    spread, value = budget.get("spread") or {}, budget["value"]
+    spread = budget.get("spread") or {}
     return Figure(
         question=budget.get("question") or _whose(str(budget["promise"]), questions),
         promise=str(budget["promise"]),
-        value=float(value) if value is not None and isfinite(value) else None,
-        low=float(spread["low"]) if spread else None,
-        high=float(spread["high"]) if spread else None,
-        limit=float(budget["limit"]),
+        value=_number(budget["value"]),
+        low=_number(spread.get("low")),
+        high=_number(spread.get("high")),
+        limit=_number(budget["limit"]),
     )
+
+
+def _number(value: Any) -> float | None:
+    """None for null, which is how what was no number is kept."""
+    return float(value) if value is not None and isfinite(value) else None
 
 
 def _whose(promise: str, questions: list[str]) -> str:

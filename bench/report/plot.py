@@ -67,6 +67,7 @@ PNG_COLUMNS = 3
 PNG_DPI = 110
 NARROW = 5  # of a logarithmic axis: largest through smallest, below which 1, 2, 5, 10 may all lie outside
 TICKS_SHOWN = 8
+MARKED = 40  # points of a line, up to which each has a mark
 NAMES_SHOWN = 6
 """Of the names under an axis: more would lie on each other."""
 
@@ -167,17 +168,21 @@ def _draw_lines(axes: Axes, plot: Lines) -> None:
     for (name, points), color in zip(plot.series.items(), cycle(SERIES), strict=False):
         held = sorted((one for one in points if isfinite(one.x) and isfinite(one.y)), key=lambda one: one.x)
         x, y = [one.x for one in held], [one.y for one in held]
-        axes.plot(x, y, "o-", color=color, markersize=4, linewidth=1.5, label=name)
+        marker = "o" if len(held) <= MARKED else ""
+        axes.plot(x, y, "-", marker=marker, color=color, markersize=4, linewidth=1.5, label=name)
         low = [nan if one.low is None else one.low for one in held]
         high = [nan if one.high is None else one.high for one in held]
         axes.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)  # nothing where an end is not known
-        axes.vlines(x, low, high, color=color, alpha=0.5, linewidth=1)  # a band of one point has no area
+        if marker:
+            axes.vlines(x, low, high, color=color, alpha=0.5, linewidth=1)  # a band of one point has no area
     every = [point for points in plot.series.values() for point in points]
     _scale(axes, "x", [point.x for point in every], is_log=plot.x_log)
     tall = [value for one in every for value in (one.y, one.low, one.high) if value is not None]
     _scale(axes, "y", [*tall, *_limit(plot)], is_log=plot.y_log)
     if plot.limit is not None:
         axes.axhline(plot.limit, color=LIMIT, linestyle="--", linewidth=1, label=f"limit {plot.limit:,g}")
+    if axes.get_yscale() == "linear" and min(one for one in tall if isfinite(one)) >= 0:
+        axes.set_ylim(bottom=0)  # else a difference of a hundredth fills the picture
     if plot.x_names:
         step = ceil(len(plot.x_names) / NAMES_SHOWN)
         axes.set_xticks(range(0, len(plot.x_names), step), plot.x_names[::step], fontsize=8)

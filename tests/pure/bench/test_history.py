@@ -42,15 +42,15 @@ def test_a_line_that_names_its_machine_is_believed(tmp_path: Path) -> None:
 def test_a_ratio_is_to_the_run_before_on_the_same_machine(tmp_path: Path) -> None:
     other = line(50.0, environment={"cores": 64})
     found = kept(tmp_path, line(2.0), other, line(3.0), line(None), line(1.5))
-    assert cells(found, 3) == ["2", "3", "1.50"]
-    assert cells(found, 4) == ["-", "1.50", "0.50"]
+    assert cells(found, 1) == ["2", "3", "1.50"]
+    assert cells(found, 2) == ["-", "1.50", "0.50"]
     assert [one.label.split(",")[1] for one in history.machines(found)] == [" 2 cores", " 64 cores"]
 
 
 def test_runs_that_asked_something_else_are_not_compared(tmp_path: Path) -> None:
     found = kept(tmp_path, line(2.0), line(8.0, method={"connections": 1000}), line(3.0))
-    assert cells(found, 4) == ["-", "-", "1.50"]
-    assert cells(found, 2)[1] == "3 x 2 s, 1000 connections, Redis by tcp"
+    assert cells(found, 2) == ["-", "-", "1.50"]
+    assert cells(found, -1)[1] == "3 x 2 s, 1000 connections, Redis by tcp"
 
 
 def test_a_run_on_a_busy_machine_is_marked(tmp_path: Path) -> None:
@@ -63,6 +63,15 @@ def test_only_the_questions_that_are_asked_for_are_shown(tmp_path: Path) -> None
     assert [one.title for one in history.tables(found, HERE)] == ["some_cost", "other_cost"]
     assert [one.title for one in history.tables(found, HERE, ["other_cost"])] == ["other_cost"]
     assert history.tables(found, HERE, ["never_asked"]) == ()
+
+
+def test_what_was_no_number_is_kept_as_null_and_costs_no_line(tmp_path: Path) -> None:
+    nothing = {"promise": "p", "value": None, "limit": None, "spread": {"median": None, "low": None, "high": None}}
+    found = kept(tmp_path, line(budgets=[nothing]), line(budgets=[nothing]))
+    assert found.skipped == ()
+    assert found.runs[0].figures[0].value is None
+    assert history.tables(found, HERE)[0].rows == ()
+    assert history.plots(found, HERE) == ()
 
 
 def test_a_plot_shows_what_was_judged_twice_with_the_newest_limit(tmp_path: Path) -> None:

@@ -54,6 +54,14 @@ def test_texts_are_escaped_and_are_no_mathematics() -> None:
     assert "$x$" in drawn
 
 
+def test_the_limit_and_nought_are_in_the_picture() -> None:
+    figure, axes = plot.plt.subplots()
+    plot.draw(axes, Lines("growth", {"fastgw": (Point(0, 1.0), Point(1, 1.1))}, limit=16.0))
+    low, high = axes.get_ylim()
+    plot.plt.close(figure)
+    assert (low, high > 16.0) == (0.0, True)
+
+
 def test_ids_of_two_plots_do_not_meet_and_references_follow() -> None:
     first, second = plot.inline(DOTS, "a"), plot.inline(DOTS, "b")
     ids = [set(re.findall(r'\bid="([^"]+)"', one)) for one in (first, second)]
