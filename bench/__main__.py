@@ -1,13 +1,14 @@
 """`python -m bench [QUESTION ...] [--against PEER ...]`: ask, print, keep.
 
-Tables go to stdout, progress to stderr. Exit status: 0 measured, 1 fastgw could not be measured, 2 used wrongly.
-A missed budget is printed, not a failure: times on shared machines decide nothing by themselves.
+Tables go to stdout, progress to stderr. Exit status: 0 all budgets met by their medians (or --no-verdict), 1 one is
+missed, 2 used wrongly, 3 fastgw could not be measured (also if the bench itself fails: what was answered is kept).
 """
 
 from __future__ import annotations
 
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -27,13 +28,14 @@ from bench.peers.httpx_naive import HttpxNaive
 from bench.peers.nginx import Nginx
 from bench.peers.nginx_lua import NginxLua
 from bench.questions.knobs import KNOBS
-from bench.report.files import TEXT_WIDTH, write_plots, write_run
+from bench.report import history, kept
+from bench.report.files import HISTORY, TEXT_WIDTH, write_pictures, write_run
 from bench.report.progress import Progress
-from bench.report.table import print_answer, print_environment
+from bench.report.table import print_history, print_run
+from bench.report.verdict import Status, status
 
 if TYPE_CHECKING:
     from bench.harness.process import Peer
-    from bench.report.answer import Answer
 
 PEERS: tuple[Peer, ...] = (Direct(), Fastgw(), Nginx(), Envoy(), HttpxNaive())
 CHAIN_PEERS: tuple[Peer, ...] = (FastgwChain(), NginxLua())
@@ -60,10 +62,18 @@ RESULTS = Path(__file__).parent / "results"
 @click.option("--redis-clients", default=1_000_000, show_default=True, type=click.IntRange(1), help="of redis_cost")
 @click.option("--redis-entries", default=100_000, show_default=True, type=click.IntRange(10), help="of redis_cost")
 @click.option("--output", default=RESULTS, type=click.Path(path_type=Path, file_okay=False), help="where results go")
-def main(questions: tuple[str, ...], against: tuple[str, ...], output: Path, **options: Any) -> None:
+@click.option("--no-verdict", is_flag=True, help="a missed budget is printed, but is no failure")
+@click.option("--history", "only_history", is_flag=True, help="measure nothing: print how figures went from run to run")
+@click.option("--keep", is_flag=True, help="keep the figures for tuning.md and README: results/kept")
+def main(
+    questions: tuple[str, ...], output: Path, no_verdict: bool, only_history: bool, keep: bool, **options: Any
+) -> None:
     """Measure fastgw against its peers, each on one core: all QUESTIONS with a budget, unless some are named."""
+    if only_history:
+        _show_history(output / HISTORY, questions)
+        return
     signal.signal(signal.SIGTERM, _terminated)
-    wanted = {*ALWAYS, *(against or NAMES)}
+    wanted = {*ALWAYS, *(options.pop("against") or NAMES)}
     missing: dict[str, str] = {}
     asked = Asked(
         questions=questions or BUDGETED,
@@ -76,21 +86,50 @@ def main(questions: tuple[str, ...], against: tuple[str, ...], output: Path, **o
     described = environment.describe()
     with Progress(asked.slots) as progress:
         asking = Asking(asked, missing, progress.told)
-        try:
-            asking.run()
-        except (
-            StartError,
-            LoadError,
-        ) as failed:  # a peer's failure is caught where it is measured: this is a backend's
-            raise click.ClickException(str(failed)) from failed
-    _show(described, asking.method, asking.answers)
-    for path in write_run(output, described, asking.method, asking.answers):
-        click.echo(f"written: {_short(path)}")
-    caption = f"{described['cpu']}; {described['commit']}; {described['time']}; dots: rounds, diamonds: their median"
-    for plot in write_plots(output, asking.forwarding, asking.chain, caption):
-        click.echo(plot if isinstance(plot, str) else f"written: {_short(plot)}")
-    if asking.left_out.keys() & {*OURS}:
-        sys.exit(1)
+        failed = _run(asking)
+    if asking.answers:
+        failed |= _report(asking, described, output)
+        if keep:
+            click.echo(f"written: {_short(kept.keep(output, described, asking.method, asking.answers))}")
+    sys.exit(Status.UNMEASURED if failed else status(asking.answers, asking.left_out, judged=not no_verdict))
+
+
+def _run(asking: Asking) -> bool:
+    """Whether it failed before all was asked; why goes to stderr. A peer's failure is caught where it is measured."""
+    try:
+        asking.run()
+    except (StartError, LoadError) as error:
+        click.echo(f"Error: {error}", err=True)
+        return True
+    except Exception:
+        traceback.print_exc()
+        return True
+    except KeyboardInterrupt:
+        sys.exit(130)  # click's own would be 1, which is a verdict here
+    return False
+
+
+def _report(asking: Asking, described: dict[str, Any], output: Path) -> bool:
+    """Keep, print, draw. Whether drawing failed; why goes to stderr."""
+    run = (described, asking.method, asking.answers)
+    written: list[Path | str] = [*write_run(output, *run)]
+    print_run(_console(), *run)
+    failed = False
+    try:
+        written += write_pictures(output, *run)
+    except Exception:
+        traceback.print_exc()
+        failed = True
+    for one in written:
+        click.echo(one if isinstance(one, str) else f"written: {_short(one)}")
+    return failed
+
+
+def _show_history(path: Path, questions: tuple[str, ...]) -> None:
+    found = history.read(path)
+    if not found.runs:
+        click.echo(f"no runs are kept in {_short(path)}", err=True)
+    print_history(_console(), found, questions)
 
 
 def _usable(peers: tuple[Peer, ...], wanted: set[str], missing: dict[str, str]) -> tuple[Peer, ...]:
@@ -100,13 +139,9 @@ def _usable(peers: tuple[Peer, ...], wanted: set[str], missing: dict[str, str]) 
     return tuple(peer for peer in chosen if peer.name not in missing)
 
 
-def _show(described: dict[str, Any], method: dict[str, Any], answers: list[Answer]) -> None:
+def _console() -> Console:
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=TEXT_WIDTH)
-    print_environment(console, described, method)
-    for answer in answers:
-        print_answer(console, answer)
+    return console if console.is_terminal else Console(width=TEXT_WIDTH)
 
 
 def _short(path: Path) -> str:

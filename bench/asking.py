@@ -210,6 +210,8 @@ class Asking:
             "seconds": asked.seconds,
             "connections": asked.connections,
             "redis": asked.redis,
+            "streams": [asked.streams, asked.many_streams],
+            "soak_requests": asked.soak_requests,
             "cores": asked.cores.described,
             "load": asked.generator.described,
             "backend": "; ".join(dict.fromkeys(self.backends)) or "none",

@@ -49,7 +49,11 @@ def answer(samples: dict[str, list[Sample]]) -> Answer:
         tables=(Table("One backend and three", columns, tuple(rows), disturbances(samples)),),
         budgets=()
         if ratio is None
-        else (Budget("CPU per request with three backends as a share of one", ratio.median, CPU_LIMIT_OF_ONE),),
+        else (
+            Budget(
+                "CPU per request with three backends as a share of one", ratio.median, CPU_LIMIT_OF_ONE, spread=ratio
+            ),
+        ),
         data={
             peer: {"cpu_us": spread(cpu[peer]).as_json(), "rounds": [asdict(sample) for sample in taken]}
             for peer, taken in samples.items()

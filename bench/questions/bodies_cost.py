@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.harness.rounds import Ask, disturbances
 from bench.harness.stats import ratios, spread
-from bench.report.answer import Answer, Table, show
+from bench.report.answer import Answer, Lines, Point, Table, show
 
 if TYPE_CHECKING:
     from bench.harness.rounds import Sample
@@ -62,4 +62,20 @@ def answer(samples: dict[str, dict[str, list[Sample]]]) -> Answer:
             }
     columns = ("body", "requests/s", "CPU us/request", f"CPU / {REFERENCE}'s", "core busy", "errors")
     notes = tuple(note for by_peer in samples.values() for note in disturbances(by_peer))
-    return Answer(NAME, __doc__ or "", (Table("Bodies", columns, tuple(rows), notes),), (), data)
+    plots = tuple(
+        Lines(
+            f"CPU per request, bodies {way}, us",
+            {
+                peer: tuple(
+                    Point.of(kib, spread([sample.cpu_us for sample in samples[f"{way} {kib} KiB"][peer]]))
+                    for kib in KIB
+                )
+                for peer in data
+            },
+            x_label="KiB",
+            x_log=True,
+            y_log=True,
+        )
+        for way in ("down", "up")
+    )
+    return Answer(NAME, __doc__ or "", (Table("Bodies", columns, tuple(rows), notes),), (), data, plots)

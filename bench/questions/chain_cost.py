@@ -106,4 +106,4 @@ def _budgets(compared: dict[str, Spread]) -> tuple[Budget, ...]:
     if "cpu_us" not in compared:
         return ()
     promise = f"CPU per request with the full chain as a share of {REFERENCE}'s (aim 0.75)"
-    return (Budget(promise, compared["cpu_us"].median, CPU_LIMIT_OF_NGINX),)
+    return (Budget(promise, compared["cpu_us"].median, CPU_LIMIT_OF_NGINX, spread=compared["cpu_us"]),)

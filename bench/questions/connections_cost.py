@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.harness.rounds import disturbances
 from bench.harness.stats import spread
-from bench.report.answer import Answer, Budget, Table, show
+from bench.report.answer import Answer, Budget, Lines, Point, Table, show
 
 if TYPE_CHECKING:
     from bench.harness.rounds import Sample
@@ -58,6 +58,24 @@ def answer(samples: dict[str, dict[str, list[Sample]]]) -> Answer:
         tables=(Table("Many connections", columns, tuple(rows), notes),),
         budgets=_budgets(samples.get(load_name(LIMITED_AT), {}).get(SUBJECT)),
         data=data,
+        plots=tuple(
+            Lines(
+                title,
+                {
+                    peer: tuple(
+                        Point.of(int(load.partition(" ")[0]), _of(by_peer[peer], figure))
+                        for load, by_peer in samples.items()
+                        if peer in by_peer
+                    )
+                    for peer in data
+                    if peer != "direct"
+                },
+                x_label="connections",
+                x_log=True,
+                y_log=True,
+            )
+            for title, figure in (("CPU per request, us", "cpu_us"), ("most memory of a process, MiB", "peak_mib"))
+        ),
     )
 
 
@@ -68,8 +86,9 @@ def _of(taken: list[Sample], figure: str) -> Any:
 def _budgets(taken: list[Sample] | None) -> tuple[Budget, ...]:
     if not taken:
         return ()
-    peak_mb = _of(taken, "peak_mib").high * 2**20 / 1e6
-    return (Budget(f"memory of a worker with {LIMITED_AT:,} requests under way, MB", peak_mb, LIMIT_MB),)
+    peak_mb = spread([sample.peak_mib * 2**20 / 1e6 for sample in taken])
+    promise = f"memory of a worker with {LIMITED_AT:,} requests under way, MB"
+    return (Budget(promise, peak_mb.median, LIMIT_MB, spread=peak_mb),)
 
 
 def _data(taken: list[Sample]) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def _budgets(found: dict[str, dict[str, Spread]]) -> tuple[Budget, ...]:
     cpu = found.get("envoy", {}).get("cpu_us")
     if cpu is None:
         return ()
-    return (Budget("CPU per request as a share of Envoy's (aim 0.8)", cpu.median, CPU_LIMIT_OF_ENVOY),)
+    return (Budget("CPU per request as a share of Envoy's (aim 0.8)", cpu.median, CPU_LIMIT_OF_ENVOY, spread=cpu),)
 
 
 def _data(taken: list[Sample], found: dict[str, dict[str, Spread]]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def answer(samples: dict[str, dict[str, list[Sample]]]) -> Answer:
             Table("CPU of a hit / CPU of a miss, within a round", ("", *SIZES), (*shown, beside)),
         ),
         budgets=tuple(
-            Budget(f"CPU of a cache hit of {size} as a share of a miss", share.median, HIT_LIMIT_OF_MISS)
+            Budget(f"CPU of a cache hit of {size} as a share of a miss", share.median, HIT_LIMIT_OF_MISS, spread=share)
             for size, share in shares.get(SUBJECT, {}).items()
         ),
         data={peer: _data(samples, peer, shares[peer]) for peer in peers},

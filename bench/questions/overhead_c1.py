@@ -61,8 +61,8 @@ def _budgets(overhead: tuple[Spread, Spread] | None) -> tuple[Budget, ...]:
     if overhead is None:
         return ()
     return (
-        Budget("overhead at one connection, p50 in ms", overhead[0].median, P50_LIMIT_MS),
-        Budget("overhead at one connection, p99 in ms", overhead[1].median, P99_LIMIT_MS),
+        Budget("overhead at one connection, p50 in ms", overhead[0].median, P50_LIMIT_MS, spread=overhead[0]),
+        Budget("overhead at one connection, p99 in ms", overhead[1].median, P99_LIMIT_MS, spread=overhead[1]),
     )
 
 

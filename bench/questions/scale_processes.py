@@ -23,7 +23,7 @@ from bench.harness.cores import usable
 from bench.harness.process import running_peer
 from bench.harness.stats import ratios, spread
 from bench.peers.fastgw import Fastgw, FastgwWith
-from bench.report.answer import Answer, Table, show
+from bench.report.answer import Answer, Lines, Point, Table, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,7 +130,20 @@ def answer(plan: Plan, taken: dict[int, list[Scaled]]) -> Answer:
     columns = ("workers", "requests/s", "/ one worker's", "CPU us/request", "p99 ms", "load core", "errors")
     shared = plan.others in plan.gateway
     where = f"on {len(plan.gateway)} cores" + (", shared with load and backend" if shared else "")
-    return Answer(NAME, __doc__ or "", (Table(f"Worker processes {where}", columns, tuple(rows)),), (), data)
+    plots = tuple(
+        Lines(
+            title,
+            {
+                "fastgw": tuple(
+                    Point.of(workers, spread([getattr(sample, figure) for sample in samples]))
+                    for workers, samples in taken.items()
+                )
+            },
+            x_label="worker processes",
+        )
+        for title, figure in (("requests/s", "per_second"), ("CPU per request, us", "cpu_us"))
+    )
+    return Answer(NAME, __doc__ or "", (Table(f"Worker processes {where}", columns, tuple(rows)),), (), data, plots)
 
 
 def _data(samples: list[Scaled], figures: dict[str, Any], of_one: Any) -> dict[str, Any]:

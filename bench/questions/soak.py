@@ -23,7 +23,7 @@ from bench.harness.process import PROBE_FIELDS, running_peer
 from bench.harness.stats import spread
 from bench.harness.store import Client, running_store
 from bench.peers.fastgw import FastgwWhole
-from bench.report.answer import Answer, Budget, Table, show
+from bench.report.answer import Answer, Budget, Lines, Point, Table, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 NAME = "soak"
 SLICE_S = 2
+DONE = "requests answered"
 CONNECTIONS = 64
 GROWTH_LIMIT_MIB = 4.0
 """What an allocator may keep of one slice more than of another; a leak of 20 bytes a request is above it."""
@@ -160,12 +161,28 @@ def answer(slices: list[Slice]) -> Answer:
         ),
         budgets=(
             Budget("requests that failed in the soak", errors, 0),
-            Budget(f"memory growth over {total:,} requests, MiB", growth(slices, "memory_mib"), GROWTH_LIMIT_MIB),
+            Budget("memory growth over the soak, MiB", growth(slices, "memory_mib"), GROWTH_LIMIT_MIB),
             Budget("memory of the worker, at most, MB", peak_mb, MEMORY_LIMIT_MB),
             Budget("p99 at the end over the beginning", max(slower(slices, name) for name in names), SLOWER_LIMIT),
         ),
         data={"fastgw_whole": _data(slices)},
+        plots=(
+            Lines(
+                "memory, MiB", {"worker": _course(slices, "memory_mib"), "Redis": _course(slices, "store_mib")}, DONE
+            ),
+            Lines("p99, ms", {name: _course(slices, "p99_ms", name) for name in names}, DONE),
+        ),
     )
+
+
+def _course(slices: list[Slice], figure: str, load: str = "") -> tuple[Point, ...]:
+    """load: only its slices; empty: all."""
+    done, points = 0, []
+    for one in slices:
+        done += one.requests
+        if load in {"", one.load}:
+            points.append(Point(done, float(getattr(one, figure))))
+    return tuple(points)
 
 
 def _data(slices: list[Slice]) -> dict[str, Any]:

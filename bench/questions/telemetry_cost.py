@@ -55,7 +55,9 @@ def answer(samples: dict[str, list[Sample]]) -> Answer:
         question=NAME,
         method=__doc__ or "",
         tables=(Table("fastgw, silent and told", columns, tuple(rows), disturbances(samples)),),
-        budgets=tuple(Budget(promises[peer], figure.median, limits[peer]) for peer, figure in added.items()),
+        budgets=tuple(
+            Budget(promises[peer], figure.median, limits[peer], spread=figure) for peer, figure in added.items()
+        ),
         data={peer: _data(taken, added.get(peer)) for peer, taken in samples.items()},
     )
 

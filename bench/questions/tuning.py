@@ -22,7 +22,7 @@ from bench.harness.process import StartError, running_peer
 from bench.harness.rounds import Ask
 from bench.harness.stats import ratios, spread
 from bench.questions.knobs import KNOBS, Knob
-from bench.report.answer import Answer, Table, show
+from bench.report.answer import Answer, Dots, Table, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -145,7 +145,13 @@ def answer(plan: Plan, turned: dict[str, Turned]) -> Answer:
         rows.append((knob.name, knob.change, UNITS[knob.figure], *figures))
     notes = tuple(f"{name}: {found.failed}" for name, found in turned.items() if found.failed)
     columns = ("knob", "change", "figure", "before", "after", "after / before")
-    return Answer(NAME, __doc__ or "", (Table("Knobs", columns, tuple(rows), notes),), (), data)
+    changes = {
+        name: [after / before for before, after in zip(found.before, found.after, strict=True) if before]
+        for name, found in turned.items()
+        if not found.failed
+    }
+    plots = (Dots("after / before", changes, limit=1.0),)
+    return Answer(NAME, __doc__ or "", (Table("Knobs", columns, tuple(rows), notes),), (), data, plots)
 
 
 def _data(knob: Knob, found: Turned) -> dict[str, Any]:

@@ -7,6 +7,7 @@ A question that was not asked stays as it was, with the machine and the commit o
 from __future__ import annotations
 
 import json
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ def keep(folder: Path, environment: dict[str, Any], method: dict[str, Any], answ
         kept[answer.question] = {
             "environment": environment,
             "method": method,
-            "data": without_rounds(answer.data),
-            "budgets": [budget.as_json() for budget in answer.budgets],
+            "data": plain(without_rounds(answer.data)),
+            "budgets": [plain(budget.as_json()) for budget in answer.budgets],
         }
     path.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
     return path
@@ -46,3 +47,12 @@ def without_rounds(data: Any) -> Any:
     if isinstance(data, dict):
         return {name: without_rounds(value) for name, value in data.items() if name != "rounds"}
     return data
+
+
+def plain(value: Any) -> Any:
+    """For JSON, which has no NaN and no infinity: they become null."""
+    if isinstance(value, dict):
+        return {name: plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    return None if isinstance(value, float) and not isfinite(value) else value

@@ -82,7 +82,7 @@ def test_a_leak_and_a_slow_end_are_seen() -> None:
     assert slower(leaking, "hits") == 3
     missed = {budget.promise: budget.is_met for budget in soak.answer(leaking).budgets}
     assert [promise for promise, is_met in missed.items() if not is_met] == [
-        "memory growth over 80 requests, MiB",
+        "memory growth over the soak, MiB",
         "memory of the worker, at most, MB",
         "p99 at the end over the beginning",
     ]

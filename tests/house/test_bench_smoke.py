@@ -30,7 +30,8 @@ needs_nginx_lua = pytest.mark.skipif(
 
 
 def run_bench(output: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bench", *arguments, "--output", str(output)]
+    """Without a verdict: one round of a second on a shared machine misses budgets; tests/pure/bench judges it."""
+    command = [sys.executable, "-m", "bench", *arguments, "--no-verdict", "--output", str(output)]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=90, check=False)
 
 
@@ -45,6 +46,7 @@ def test_a_short_run_prints_tables_and_keeps_json_history_and_plot(tmp_path: Pat
         "Ratios within a round",
         "overhead p50 ms",
         "budget:",
+        "Verdict",
     ):
         assert title in done.stdout
     assert done.stdout.index("Read it with care") < done.stdout.index("CPU us/request"), "caveats come before figures"
@@ -63,10 +65,16 @@ def test_a_short_run_prints_tables_and_keeps_json_history_and_plot(tmp_path: Pat
 
     assert (tmp_path / "latest" / "forwarding.svg").read_text().count("fastgw") >= 1
     assert "Forwarding one small request" in (tmp_path / "latest" / "report.txt").read_text()
+    page = (tmp_path / "latest" / "report.html").read_text()
+    for text in ("CPU us/request", "CPU per request, us", "p50 at one connection, ms", "Read it with care"):
+        assert text in page
+    assert (tmp_path / "latest" / "report.png").stat().st_size > 10_000
     line = (tmp_path / "history.jsonl").read_text()
     assert json.loads(line)["questions"]["forwarding_cost"]["fastgw"]["cpu_us"]["median"] > 0
     assert str(REPOSITORY) not in line
     assert str(Path.home()) not in line
+    assert json.loads(line)["machine"] == kept["machine"]
+    assert kept["machine"]["id"] in run_bench(tmp_path, "--history", "overhead_c1").stdout
 
 
 @needs_nginx_lua
