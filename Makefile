@@ -45,9 +45,10 @@ fix: $(VENV)/.dev  ## let ruff format and mend what it can
 bench: $(VENV)/.bench  ## fastgw against direct, nginx, Envoy and an httpx proxy: table, JSON, plot
 	@$(BIN)/python -m bench
 
-docs: $(VENV)/.dev  ## write the generated pages anew (.env.example, docs/reference, deploy)
+docs: $(VENV)/.dev  ## write the generated pages anew (.env.example, docs/reference, deploy, figures of the bench)
 	@$(BIN)/python scripts/generate_docs.py
 	@$(BIN)/python scripts/make_dashboard.py
+	@$(BIN)/python scripts/render_figures.py
 
 clean:  ## remove what make made
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .lint-imports.log

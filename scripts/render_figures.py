@@ -20,7 +20,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 from bench.report.kept import load  # noqa: E402 - the repository has to be on the path before
 
-PAGES = ("tuning.md", "README.md", "README.zh-CN.md")
+PAGES = ("tuning.md", "README.md", "README.zh-CN.md", "bench/README.md")
 RESULTS = REPOSITORY / "bench" / "results"
 NOT_KEPT = "not measured yet"
 HEADROOM = 0.7
@@ -44,6 +44,14 @@ class Kept:
         """Of a figure."""
         value = self.of(question, *names, "median")
         return None if value is None else float(value)
+
+    def budgets(self) -> list[tuple[str, str, dict[str, Any]]]:
+        """Question, how often it was asked, and each of its budgets."""
+        return [
+            (question, f"{run['method']['rounds']} x {run['method']['seconds']} s", budget)
+            for question, run in self._kept.items()
+            for budget in run["budgets"]
+        ]
 
     def when(self, question: str) -> str:
         """Machine, commit and time of the run."""
@@ -176,8 +184,20 @@ def latency(kept: Kept) -> list[str]:
     return [*lines, "", f"({kept.when('latency_open_loop')})"]
 
 
+def verdict(kept: Kept) -> list[str]:
+    """The bench's table of budgets."""
+    lines = ["| budget | measured | limit | verdict | question, rounds |", "|---|---|---|---|---|"]
+    for question, asked, budget in kept.budgets():
+        measured = spread(budget["spread"], 2) if budget["spread"] else number(budget["value"], 2)
+        sign = "at most" if budget["at_most"] else "at least"
+        promise = f"{budget['promise']} | {measured} | {sign} {budget['limit']:,g} | {budget['verdict']}"
+        lines.append(f"| {promise} | {question}, {asked} |")
+    return lines
+
+
 TABLES: dict[str, Callable[[Kept], list[str]]] = {
     "comparison": comparison,
+    "verdict": verdict,
     "capacity": capacity,
     "connections": connections,
     "scale": scale,

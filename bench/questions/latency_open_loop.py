@@ -20,14 +20,16 @@ Read it with care:
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from bench.harness import open_loop
+from bench.harness import open_loop, proc
 from bench.harness.load import LoadError
 from bench.harness.open_loop import MOST_PER_S, Seen
 from bench.harness.process import PROBE_FIELDS, PROBE_PATH, StartError, running_peer
+from bench.harness.rounds import DISTURBED
 from bench.harness.stats import spread
 from bench.harness.store import running_store
 from bench.report.answer import Answer, Budget, Lines, Point, Table, show
@@ -62,12 +64,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Pair:
-    """One share in one round. per_second: what was asked for, of `capacity`."""
+    """One share in one round. per_second: what was asked for, of `capacity`. core_lost: as in rounds.Sample."""
 
     capacity: float
     per_second: float
     through: Seen
     direct: Seen
+    core_lost: float
 
     def overhead_ms(self, figure: str) -> float:
         """figure: a field of Seen."""
@@ -110,13 +113,13 @@ def _slot(plan: Plan, peer: Peer, backend: Running, seed: int) -> dict[float, Pa
         capacity = plan.generator.run(request, CAPACITY_CONNECTIONS, CAPACITY_S, plan.cores.load).per_second
         for share in SHARES:
             rate = share * min(capacity, MOST_PER_S / max(SHARES))
-            through, direct = (
-                open_loop.run(
-                    open_loop.Plan(port, PROBE_PATH, FIELDS, rate, plan.seconds, CONNECTIONS, seed), plan.cores.load
-                )
-                for port in (target.port, backend.port)
-            )
-            pairs[share] = Pair(capacity, rate, through, direct)
+            asked = open_loop.Plan(target.port, PROBE_PATH, FIELDS, rate, plan.seconds, CONNECTIONS, seed)
+            cpu, busy, begin = target.cpu_ns(), proc.core_busy_ns(plan.cores.gateway), time.perf_counter()
+            through = open_loop.run(asked, plan.cores.load)
+            elapsed_ns = (time.perf_counter() - begin) * 1e9
+            others_ns = proc.core_busy_ns(plan.cores.gateway) - busy - (target.cpu_ns() - cpu)
+            direct = open_loop.run(replace(asked, port=backend.port), plan.cores.load)
+            pairs[share] = Pair(capacity, rate, through, direct, max(0.0, others_ns / elapsed_ns))
     return pairs
 
 
@@ -143,10 +146,17 @@ def answer(outcome: Outcome) -> Answer:
         for peer, by_share in outcome.pairs.items()
         if max(pair.capacity for pair in by_share[SHARES[0]]) > MOST_PER_S / max(SHARES)
     )
+    disturbed = tuple(
+        f"round {number}, {peer} at {share:.0%}: others took {pair.core_lost:.0%} of the gateway's core; do not trust it"
+        for peer, by_share in outcome.pairs.items()
+        for share, pairs in by_share.items()
+        for number, pair in enumerate(pairs, 1)
+        if pair.core_lost > DISTURBED
+    )
     return Answer(
         question=NAME,
         method=__doc__ or "",
-        tables=(Table("Latency when requests come by themselves", columns, rows, notes),),
+        tables=(Table("Latency when requests come by themselves", columns, rows, notes + disturbed),),
         budgets=_budgets(outcome.pairs.get(SUBJECT)),
         data={
             peer: {f"{share:.0%}": _data(pairs) for share, pairs in by_share.items()}
