@@ -147,7 +147,7 @@ def answer(outcome: Outcome) -> Answer:
         if max(pair.capacity for pair in by_share[SHARES[0]]) > MOST_PER_S / max(SHARES)
     )
     disturbed = tuple(
-        f"round {number}, {peer} at {share:.0%}: others took {pair.core_lost:.0%} of the gateway's core; do not trust it"
+        f"round {number}, {peer} at {share:.0%}: others took {pair.core_lost:.0%} of the gateway's core"
         for peer, by_share in outcome.pairs.items()
         for share, pairs in by_share.items()
         for number, pair in enumerate(pairs, 1)
