@@ -22,6 +22,7 @@
 # Exit status: 0 done, 1 refused or failed (what was in force still is), 2 used wrongly.
 set -euo pipefail
 
+PATH=$PATH:/usr/sbin:/usr/local/sbin # where Debian has nginx, and an ordinary user's shell does not look
 NGINX=${NGINX:-nginx}
 NGINX_CONF_DIR=${NGINX_CONF_DIR:-/etc/nginx}
 NGINX_PID=${NGINX_PID:-}

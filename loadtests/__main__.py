@@ -6,7 +6,6 @@ Further arguments go to Locust: `--master`, `--worker`, `--processes 4`, `--csv`
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -41,7 +40,9 @@ def main(scenario: str, host: str, shape: str | None, results: Path | None, more
     }
     environment = {**os.environ, **told}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(HERE.parent), environment.get("PYTHONPATH"))))
-    sys.exit(subprocess.run([*command, *more], env=environment, check=False).returncode)  # noqa: S603 - who calls decides
+    sys.stdout.flush()
+    # Becomes Locust, so that Ctrl-C and SIGTERM reach it alone: it then ends with its table and its verdict.
+    os.execve(sys.executable, [*command, *more], environment)  # noqa: S606 - who calls decides
 
 
 if __name__ == "__main__":

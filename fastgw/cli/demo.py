@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from fastgw.settings.load import SettingsError, load
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 _PORT = click.IntRange(1, 65535)
 
@@ -16,7 +22,8 @@ _PORT = click.IntRange(1, 65535)
 @click.option("--host", help="Address the gateway listens on.  [default: GATEWAY_HOST if set, else 127.0.0.1]")
 @click.option("--port", type=_PORT, help="The gateway's port.  [default: GATEWAY_PORT if set, else 3000]")
 @click.option("--backend-port", type=_PORT, default=8000, show_default=True, help="The sample server's port.")
-def demo(host: str | None, port: int | None, backend_port: int) -> None:
+@click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Write the gateway's log lines here.")
+def demo(host: str | None, port: int | None, backend_port: int, log: Path | None) -> None:
     """Run the whole picture on this machine: sample server, GPU workers, Redis, and the gateway.
 
     Prints the addresses and the guide's curl lines, then runs until Ctrl-C. Uses the Redis of REDIS_URL if that is
@@ -36,6 +43,17 @@ def demo(host: str | None, port: int | None, backend_port: int) -> None:
         listens = loaded.settings.gateway_host if loaded.origins.get("GATEWAY_HOST", "default") != "default" else None
         ports = Ports(host or listens or "127.0.0.1", port or loaded.settings.gateway_port, backend_port)
         check_ports(ports)
-        asyncio.run(Demo(ports, loaded, Show()).run())
+        with _opened(log) as file:
+            asyncio.run(Demo(ports, loaded, Show(), file).run())
     except (DemoError, SettingsError) as error:
         raise click.ClickException(str(error)) from error
+
+
+def _opened(log: Path | None) -> AbstractContextManager[BinaryIO | None]:
+    """Open the file, unbuffered: whoever follows it sees lines at once."""
+    if log is None:
+        return nullcontext()
+    try:
+        return log.open("wb", buffering=0)
+    except OSError as error:
+        raise click.ClickException(f"--log {log} can't be written: {error.strerror}") from error

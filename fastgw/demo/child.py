@@ -7,7 +7,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Final, Self
+from typing import BinaryIO, Final, Self
 
 from fastgw.store.embedded import dies_with_parent
 
@@ -19,17 +19,27 @@ _CHUNK: Final = 65536
 class Child:
     """A Python module run as a process of its own session, so that Ctrl-C at the terminal reaches only the demo."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, name: str, process: asyncio.subprocess.Process, log: BinaryIO | None) -> None:
         self.name = name
         self._process = process
+        self._log = log
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._reader = asyncio.create_task(self._read())
         self.ended = asyncio.create_task(process.wait())
         """Done when the process has ended; its result is the exit status (negative: the signal that killed it)."""
 
     @classmethod
-    async def start(cls, name: str, module_and_arguments: Sequence[str], environment: Mapping[str, str]) -> Self:
-        """Start `python -m module arguments...` with these variables on top of our own environment."""
+    async def start(
+        cls,
+        name: str,
+        module_and_arguments: Sequence[str],
+        environment: Mapping[str, str],
+        log: BinaryIO | None = None,
+    ) -> Self:
+        """Start `python -m module arguments...` with these variables on top of our own environment.
+
+        log: unbuffered; gets what the process writes, as it comes.
+        """
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -41,7 +51,7 @@ class Child:
             start_new_session=True,
             preexec_fn=dies_with_parent(),
         )
-        return cls(name, process)
+        return cls(name, process, log)
 
     @property
     def pid(self) -> int:
@@ -75,6 +85,14 @@ class Child:
         """Give the last lines that the process wrote, indented."""
         return "\n".join(f"    {line}" for line in self._tail) or "    (it wrote nothing)"
 
+    def _keep(self, chunk: bytes) -> None:
+        if self._log is None:
+            return
+        try:
+            self._log.write(chunk)
+        except OSError:  # a full disk ends the file, not the demo
+            self._log = None
+
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(number)
@@ -85,6 +103,7 @@ class Child:
         assert pipe is not None  # noqa: S101 -- it was asked for above
         rest = ""
         while chunk := await pipe.read(_CHUNK):
+            self._keep(chunk)
             *lines, rest = (rest + chunk.decode(errors="replace")).split("\n")
             self._tail.extend(line[:_MAX_LINE] for line in lines[-TAIL_LINES:] if line.strip())
             rest = rest[-_CHUNK:]

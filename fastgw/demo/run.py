@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Final
+from typing import BinaryIO, Final
 
 import httpx
 
@@ -90,10 +90,11 @@ def check_ports(ports: Ports) -> None:
 class Demo:
     """One run of the demo."""
 
-    def __init__(self, ports: Ports, loaded: Loaded, show: Show) -> None:
+    def __init__(self, ports: Ports, loaded: Loaded, show: Show, gateway_log: BinaryIO | None = None) -> None:
         self._ports = ports
         self._loaded = loaded
         self._show = show
+        self._gateway_log = gateway_log
         self._valkey: EmbeddedValkey | None = None
         self._children: list[Child] = []
         self._stop = asyncio.Event()
@@ -186,7 +187,8 @@ class Demo:
             if self._loaded.origins.get("GATEWAY_WORKERS", "default") == "default":
                 workers = min(MAX_GATEWAY_WORKERS, self._loaded.settings.gateway_workers)
                 environment["GATEWAY_WORKERS"] = str(workers)
-            child = await self._start(stack, "gateway", ("fastgw", "serve"), environment, GATEWAY_STOP_S)
+            command = ("fastgw", "serve")
+            child = await self._start(stack, "gateway", command, environment, GATEWAY_STOP_S, self._gateway_log)
             url = f"http://{_reachable(self._ports.host)}:{self._ports.gateway}/gateway/health"
 
             async def healthy(client: httpx.AsyncClient) -> bool:
@@ -206,8 +208,9 @@ class Demo:
         command: tuple[str, ...],
         environment: Mapping[str, str],
         grace_s: float,
+        log: BinaryIO | None = None,
     ) -> Child:
-        child = await Child.start(name, command, {"PYTHONUNBUFFERED": "1", **environment})
+        child = await Child.start(name, command, {"PYTHONUNBUFFERED": "1", **environment}, log)
         self._children.append(child)
         stack.push_async_callback(self._stop_child, child, grace_s)
         return child
