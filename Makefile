@@ -27,7 +27,7 @@ $(VENV)/.bench: $(VENV)/.dev
 	@$(PIP) install -e '.[demo,dev,bench]' && touch $@
 
 demo: $(VENV)/.demo  ## the whole platform on this machine, answered through the gateway
-	@$(BIN)/fastgw demo
+	@$(BIN)/fastgw demo $(OPTIONS)
 
 test: $(VENV)/.dev lint  ## lint, then every test (real Valkey, uvicorn, sockets), three files at a time
 	@$(BIN)/pytest -n 3 --dist loadfile

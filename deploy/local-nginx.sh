@@ -5,7 +5,7 @@
 #   deploy/local-nginx.sh stop     ends it; the folder stays, delete it as you like
 #
 # Environment, with defaults; deploy/phase.sh reads the same:
-#   NGINX_CONF_DIR   ./walk; gets nginx.conf, the folder fastgw, access.log and error.log
+#   NGINX_CONF_DIR   ./walk; gets nginx.conf, the folder fastgw, fastgw.access.log and error.log
 #   NGINX            nginx; the binary
 #   NGINX_PORT       8080; where clients ask
 #   NGINX_PHASE_URL  http://127.0.0.1:3081/phase; copies (phase 1) go by the port above
@@ -49,7 +49,7 @@ make_folder() {
   cp -r "$FILES" "$HOME_DIR/fastgw"
   sed -i \
     -e "s|listen 80;|listen $PORT;|" \
-    -e "s|/var/log/nginx/fastgw.access.log|\"$HOME_DIR/access.log\"|" \
+    -e "s|/var/log/nginx/fastgw.access.log|\"$HOME_DIR/fastgw.access.log\"|" \
     -e "s|^# set_real_ip_from .*|set_real_ip_from  127.0.0.0/8;|" \
     -e "s|^# real_ip_|real_ip_|" \
     -e "s|127.0.0.1:3081|127.0.0.1:$phase|" \
@@ -85,7 +85,7 @@ start() {
   [ -e "$HOME_DIR/fastgw" ] || make_folder
   "$NGINX" -e "$HOME_DIR/error.log" -c "$HOME_DIR/nginx.conf" ||
     refuse "nginx does not start (above). If a port is taken: rm -r $HOME_DIR, and choose others, with NGINX_PORT and NGINX_PHASE_URL"
-  echo "nginx answers at http://localhost:$PORT; its log is $HOME_DIR/access.log"
+  echo "nginx answers at http://localhost:$PORT; its log is $HOME_DIR/fastgw.access.log"
 }
 
 stop() {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -167,8 +168,7 @@ def _table(differences: list[dict[str, Any]]) -> Table:
 
 def _notes(content: dict[str, Any]) -> Iterator[str]:
     """What is no verdict."""
-    for one in content["moving"][:MAX_ROWS]:
-        yield f"not counted: {one['request']} {one['where']}: the server itself changes it"
+    yield from _moving(content["moving"])
     for one in content["skipped"][:MAX_ROWS]:
         yield f"not sent: {one['request']} ({one['times']}): {one['reason']}"
     if len(content["skipped"]) > MAX_ROWS:
@@ -180,6 +180,17 @@ def _notes(content: dict[str, Any]) -> Iterator[str]:
     latency = content["latency"]
     if latency and latency["from_cache"]:
         yield f"{latency['from_cache']} of {latency['pairs']} timed answers came from the gateway's cache"
+
+
+def _moving(places: list[dict[str, Any]]) -> Iterator[str]:
+    """A line for each request, with the places that the server changes; `*` is any item of a list."""
+    found: dict[str, list[str]] = {}
+    for one in places:
+        shown = re.sub(r"/\d+(?=/|$)", "/*", one["where"])
+        if shown not in found.setdefault(one["request"], []):
+            found[one["request"]].append(shown)
+    for request, where in list(found.items())[:MAX_ROWS]:
+        yield f"not counted: {request} {', '.join(where[:MAX_ROWS])}: the server itself changes it"
 
 
 def _skipped(recording: Recording) -> None:

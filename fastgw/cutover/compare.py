@@ -1,8 +1,9 @@
 """`fastgw compare`: the same requests to the server and to the gateway, in turn, one pair after the other.
 
 A pair is asked right after one another, and who is first alternates. If the answers differ, the server is asked twice
-more: what differs between two answers of its own moves by itself, and is noted, not counted. Everything else counts,
-and stays counted: an error that came once is an error.
+more: what differs between two answers of its own moves by itself, and is noted, not counted. So is what it has changed
+by itself at any time in the run: counters of a server with traffic stand still for a moment, and go on. Everything else
+counts, and stays counted: an error that came once is an error.
 
 The gateway may limit the rate, as it is meant to. A 429 of its own is waited out, and is no difference.
 """
@@ -106,6 +107,7 @@ class Comparison:
         self._known: dict[tuple[Request, str, str], Finding] = {}
         self._errors = 0  # in a row
         self._last: dict[Request, Answer] = {}
+        self._moved: dict[Request, set[str]] = {}  # places in bodies and fields; a status never excuses another one
         self.outcome = Outcome()
 
     def run(self, requests: list[Request], tell: Tell) -> Outcome:
@@ -119,6 +121,7 @@ class Comparison:
             self._pair(request, number, tell)
             if self.outcome.stopped:
                 break
+        self._excuse()
         return self.outcome
 
     def _pair(self, request: Request, number: int, tell: Tell) -> None:
@@ -139,7 +142,11 @@ class Comparison:
         if differences:
             self._note(request, direct, gateway, differences)
         if len(direct.body) <= MAX_REMEMBERED_BYTES:
+            before = self._last.get(request, direct)
             self._last[request] = direct
+            moved = {one.where for one in compare(before, direct, self._options.ignored) if one.where}
+            if moved:
+                self._moved.setdefault(request, set()).update(moved)
 
     def _ask(self, request: Request, number: int) -> tuple[Answer, Answer]:
         if number % 2:
@@ -176,6 +183,14 @@ class Comparison:
                 self.outcome.moving[key] = self.outcome.moving.get(key, 0) + 1
             else:
                 self._count(request, one, cause(one, direct, gateway, request.target.partition("?")[0]))
+
+    def _excuse(self) -> None:
+        """Take back what was counted in places that the server was seen to change by itself, before or after."""
+        for (request, _, where), finding in list(self._known.items()):
+            if where and is_below(where, self._moved.get(request, ())):
+                self.outcome.findings.remove(finding)
+                key = (f"{request.method} {request.target}", where)
+                self.outcome.moving[key] = self.outcome.moving.get(key, 0) + finding.times
 
     def _count(self, request: Request, one: Difference, hint: str) -> None:
         key = (request, one.kind, one.where)

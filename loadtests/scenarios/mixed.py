@@ -1,4 +1,4 @@
-"""Mixed platform traffic: jobs are submitted and looked at, queues and workers watched."""
+"""Mixed platform traffic: jobs are submitted, looked at and cancelled, queues and workers watched."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from loadtests.thresholds import Thresholds, install
 
 THRESHOLDS = (Thresholds(failures=0.001, p95_ms=100, p99_ms=250),)
 install(*THRESHOLDS)
+
+OWN_JOBS = 3
+"""Beyond these a client cancels its oldest, so that hundreds of clients fill no queue: a full one answers 503."""
 
 
 class Client(PlatformUser):
@@ -30,7 +33,18 @@ class Client(PlatformUser):
             if response.status_code != 201:
                 response.failure(f"status {response.status_code}")
             else:
-                self.jobs = [*self.jobs[-9:], response.json()["job_id"]]
+                self.jobs.append(response.json()["job_id"])
+                response.success()
+        if len(self.jobs) > OWN_JOBS:
+            self.cancel(self.jobs.pop(0))
+
+    def cancel(self, job: str) -> None:
+        """DELETE /api/v1/jobs/{id}; 409: it has ended meanwhile."""
+        name = "/api/v1/jobs/{id}"
+        with self.client.delete(f"/api/v1/jobs/{job}", headers=self.fields, name=name, catch_response=True) as response:
+            if response.status_code not in {200, 409}:
+                response.failure(f"status {response.status_code}")
+            else:
                 response.success()
 
     @task(5)

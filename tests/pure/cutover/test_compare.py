@@ -104,6 +104,25 @@ def test_a_change_between_two_requests_does_not_count(at: int) -> None:
     assert run(say, say).findings == []
 
 
+def test_what_the_server_has_moved_before_or_later_does_not_count() -> None:
+    """A counter of a server with traffic: to 5 and back to 6 between two answers, and at rest when asked again."""
+    served = {3: {"a": 1, "n": 7}}
+    outcome = run(
+        lambda n, _: json(served.get(n, {"a": 1, "n": 6})),
+        lambda n, _: json({"a": 1, "n": 5 if n == 9 else 6}),
+    )
+    assert outcome.findings == []
+    assert set(outcome.moving) == {("GET /page", "/n")}
+
+
+def test_what_the_server_has_moved_is_no_excuse_for_the_rest() -> None:
+    outcome = run(
+        lambda n, _: json({"a": 1, "n": n // 4}),
+        lambda n, _: json({"a": 2 if n == 6 else 1, "n": 3}),
+    )
+    assert places(outcome) == [("body", "/a", 1)]
+
+
 def test_an_error_that_came_once_counts() -> None:
     outcome = run(lambda *_: json(1), lambda n, _: json(1) if n != 5 else Answer(0, error="ReadError: s3cret"))
     assert places(outcome) == [("error", "", 1)]
