@@ -60,7 +60,8 @@ def install(*thresholds: Thresholds) -> None:
         for complaint in complaints:
             print(f"THRESHOLD MISSED: {complaint}")  # noqa: T201
         if not complaints:
-            print(f"thresholds met: {environment.stats.total.num_requests} requests")  # noqa: T201
+            total = environment.stats.total
+            print(f"thresholds met: {total.num_requests} requests, {total.num_failures} failed")  # noqa: T201
         environment.process_exit_code = 1 if complaints else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import math
 import os
 import random
 import select
@@ -258,6 +259,15 @@ class Breaking:
     def close(self) -> None:
         self._sock.shutdown(socket.SHUT_RDWR)
         self._sock.close()
+
+
+def assert_share(count: int, of: int, share: float, clients: int = 0) -> None:
+    """Within four standard deviations of the binomial distribution: one run in 16,000 is outside by chance.
+
+    clients: where `of` are requests of so many clients, each of which has a side; 0: `of` are the clients.
+    """
+    allowed = 4 * of * math.sqrt(share * (1 - share) * (1 / of + (1 / clients if clients else 0)))
+    assert abs(count - of * share) <= allowed, f"{count} of {of}; expected {of * share:.0f} +- {allowed:.0f}"
 
 
 def timed(port: int, requests: int, target: str = "/health") -> list[float]:
