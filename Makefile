@@ -49,6 +49,7 @@ docs: $(VENV)/.dev  ## write the generated pages anew (.env.example, docs/refere
 	@$(BIN)/python scripts/generate_docs.py
 	@$(BIN)/python scripts/make_dashboard.py
 	@$(BIN)/python scripts/render_figures.py
+	@$(BIN)/python scripts/draw_path.py
 
 clean:  ## remove what make made
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .lint-imports.log

@@ -1,5 +1,5 @@
 """Writes the generated pages: .env.example, docs/reference/settings.md, docs/reference/errors.md,
-deploy/redis/fastgw.acl. `make docs`.
+deploy/redis/fastgw.acl, and the table of settings in README.md. `make docs`.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fastgw.errors import reference_page
-from fastgw.settings.explain import env_example, settings_page
+from fastgw.settings.explain import embedded, env_example, settings_page, settings_table
 from fastgw.store.acl import acl_file
 
 ROOT = Path(__file__).parent.parent
@@ -24,3 +24,6 @@ if __name__ == "__main__":
         (ROOT / name).parent.mkdir(parents=True, exist_ok=True)
         (ROOT / name).write_text(page(), encoding="utf-8")
         print(f"wrote {name}")
+    readme = ROOT / "README.md"
+    readme.write_text(embedded(readme.read_text(encoding="utf-8"), "settings", settings_table()), encoding="utf-8")
+    print("wrote the settings in README.md")

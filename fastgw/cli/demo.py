@@ -50,10 +50,11 @@ def demo(host: str | None, port: int | None, backend_port: int, log: Path | None
 
 
 def _opened(log: Path | None) -> AbstractContextManager[BinaryIO | None]:
-    """Open the file, unbuffered: whoever follows it sees lines at once."""
+    """Empty the file, and open it unbuffered: whoever follows it sees lines at once, and may empty it again."""
     if log is None:
         return nullcontext()
     try:
-        return log.open("wb", buffering=0)
+        log.write_bytes(b"")
+        return log.open("ab", buffering=0)
     except OSError as error:
         raise click.ClickException(f"--log {log} can't be written: {error.strerror}") from error

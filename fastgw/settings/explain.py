@@ -121,6 +121,37 @@ def settings_page() -> str:
     return "\n".join(out) + "\n"
 
 
+def settings_table() -> str:
+    """The short table of README.md: name, default, meaning, by group."""
+    out = ["| name | default | meaning |", "|---|---|---|"]
+    for field, info in Settings.model_fields.items():
+        if field in GROUPS:
+            out.append(f"| **{GROUPS[field]}** | | |")
+        default = _default(field).replace("|", "\\|")
+        unit = about(field)["unit"]
+        shown_default = " ".join(
+            filter(None, (f"`{default}`" if default else "", unit if default == _bare(default) else ""))
+        )
+        meaning = (info.description or "").replace("|", "\\|")
+        out.append(f"| {env_name(field)} | {shown_default} | {meaning} |")
+    return "\n".join(out) + "\n"
+
+
+def embedded(page: str, name: str, content: str) -> str:
+    """The page with what is between `<!-- name -->` and `<!-- /name -->` replaced; ValueError without these lines."""
+    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
+    head, found, rest = page.partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"the page lacks the lines {begin.strip()} and {end.strip()}")
+    return f"{head}{begin}\n{content}\n{end}{tail}"
+
+
+def _bare(text: str) -> str:
+    """A number as it is, else nothing: a size such as 1MiB has its unit."""
+    return text if text.replace(".", "").isdigit() else ""
+
+
 def _default(field: str) -> str:
     info = Settings.model_fields[field]
     if info.default is PydanticUndefined:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -54,11 +57,41 @@ def test_who_may_know_whom() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("path", ["docs/architecture.md", "README.md"])
+@pytest.mark.parametrize("path", ["docs/architecture.md", "README.md", "README.zh-CN.md"])
 def test_the_steps_are_the_same_everywhere(path: str) -> None:
     code = STEPS.findall(fastgw.gateway.__doc__ or "")
     assert len(code) == 1, "gateway.py's docstring has one line with the steps"
     assert code[0] in STEPS.findall(page(path)), f"{path} tells another path than gateway.py: {code[0]}"
+
+
+def table_of_steps(path: str) -> dict[str, list[str]]:
+    """Step -> the files that the page's table names for it."""
+    rows = re.findall(r"^\| (\w+) \| [^|]+ \| (.+) \|$", page(path), re.MULTILINE)
+    return {step: re.findall(r"`(fastgw/[\w/]+\.py)`", files) for step, files in rows if "`fastgw/" in files}
+
+
+@pytest.mark.parametrize("path", ["README.md", "README.zh-CN.md"])
+def test_the_table_of_steps_is_the_path_and_its_doors_exist(path: str) -> None:
+    (code,) = STEPS.findall(fastgw.gateway.__doc__ or "")
+    table = table_of_steps(path)
+    assert list(table) == code.split(" -> ")
+    assert [file for files in table.values() for file in files if not (ROOT / file).is_file()] == []
+    doors = set(re.findall(r"^ {8}(\w+/\w+\.py) {2,}", inspect.getsource(fastgw.gateway.Gateway), re.MULTILINE))
+    named = {file.removeprefix("fastgw/") for files in table.values() for file in files}
+    assert doors - named == {"forwarding/shed.py"}, "the table names the doors that gateway.py names"
+
+
+def test_the_picture_is_the_path() -> None:
+    """Drawn from the code (scripts/draw_path.py), shown by both pages, and well-formed."""
+    (code,) = STEPS.findall(fastgw.gateway.__doc__ or "")
+    drawn = ROOT / "docs" / "images" / "request-path.svg"
+    svg = "{http://www.w3.org/2000/svg}"
+    names = [step.findtext(f"{svg}text") for step in ET.parse(drawn).iterfind(f"{svg}g[@class='step']")]
+    assert names == code.split(" -> ")
+    fresh = runpy.run_path(str(ROOT / "scripts" / "draw_path.py"))["picture"]()
+    assert drawn.read_text() == fresh, "run: make docs"
+    for path in ("README.md", "README.zh-CN.md"):
+        assert "(docs/images/request-path.svg)" in page(path)
 
 
 def test_every_file_that_the_architecture_names_is_there() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fastgw.settings.explain import GROUPS, env_example, in_force, settings_page
+from fastgw.settings.explain import GROUPS, embedded, env_example, in_force, settings_page, settings_table
 from fastgw.settings.load import NAMES, about, load
 from fastgw.settings.model import Settings
 
@@ -112,6 +112,18 @@ def test_every_setting_is_explained_and_its_example_is_good(name: str) -> None:
 )
 def test_generated_page_is_up_to_date(page: Callable[[], str], file: str) -> None:
     assert (ROOT / file).read_text(encoding="utf-8") == page(), "run: make docs"
+
+
+def test_the_readme_has_all_settings_as_they_are() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme == embedded(readme, "settings", settings_table()), "run: make docs"
+    assert "(docs/reference/settings.md)" in readme
+
+
+@pytest.mark.parametrize("page", ["no markers\n", "<!-- settings -->\nno end\n"])
+def test_a_page_without_markers_is_refused(page: str) -> None:
+    with pytest.raises(ValueError, match="settings"):
+        embedded(page, "settings", "x\n")
 
 
 def test_groups_begin_with_fields_that_exist() -> None:
