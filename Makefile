@@ -12,7 +12,7 @@ help:  ## this list
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "fastgw needs Python 3.11 or newer; $(PYTHON) is older. Run: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@echo "making the virtual environment $(VENV) ..."
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -f $@; echo "$(PYTHON) can't make virtual environments; on Debian: apt install python3-venv"; exit 1; }
 
 $(VENV)/.demo: $(BIN)/python pyproject.toml
 	@echo "installing fastgw with its demo (about 20 s the first time) ..."

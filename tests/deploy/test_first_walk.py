@@ -27,7 +27,7 @@ GUIDE = ROOT / "docs" / "guide"
 PAGES = [path for path in (GUIDE / "first-walk.md", GUIDE / "first-walk.zh-CN.md") if path.exists()]
 CLIENTS = 1000
 INSTALLED = (
-    "sudo apt install nginx-light curl jq make",
+    "sudo apt install nginx-light curl jq make python3-venv",
     ". .venv/bin/activate",
     "pip install -q -e '.[demo,loadtests]'",
 )
