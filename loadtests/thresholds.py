@@ -59,9 +59,8 @@ def install(*thresholds: Thresholds) -> None:
         complaints = judged(environment.stats, thresholds)
         for complaint in complaints:
             print(f"THRESHOLD MISSED: {complaint}")  # noqa: T201
-        if not complaints:
-            total = environment.stats.total
-            print(f"thresholds met: {total.num_requests} requests, {total.num_failures} failed")  # noqa: T201
+        total, word = environment.stats.total, "missed" if complaints else "met"
+        print(f"thresholds {word}: {total.num_requests} requests, {total.num_failures} failed")  # noqa: T201
         environment.process_exit_code = 1 if complaints else 0
 
 

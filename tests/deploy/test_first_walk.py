@@ -197,6 +197,23 @@ class TestWalk:
         assert re.findall(r"^(fail|warn)", walk.printed, re.MULTILINE) == ["warn"]
 
 
+def local_nginx(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    script = ROOT / "deploy" / "local-nginx.sh"
+    environment = {**os.environ, "NGINX_CONF_DIR": str(home / "walk")}
+    return subprocess.run(
+        [script, *arguments], env=environment, capture_output=True, text=True, timeout=20, check=False
+    )
+
+
+def test_what_is_used_wrongly_is_said(tmp_path: Path) -> None:
+    used_wrongly = local_nginx(tmp_path)
+    assert used_wrongly.returncode == 2
+    assert "deploy/local-nginx.sh start" in used_wrongly.stderr
+    nothing_runs = local_nginx(tmp_path, "stop")
+    assert (nothing_runs.returncode, nothing_runs.stdout) == (1, "")
+    assert "no nginx runs" in nothing_runs.stderr
+
+
 @pytest.mark.parametrize("page", PAGES[1:], ids=lambda path: path.name)
 def test_translations_have_the_same_commands(page: Path) -> None:
     assert commands(page) == commands(PAGES[0])

@@ -269,6 +269,14 @@ def run(command: list[str], directory: Path, **environment: str) -> subprocess.C
     return subprocess.run(command, cwd=directory, env=env, capture_output=True, text=True, timeout=30, check=False)
 
 
+def test_a_log_that_can_not_be_written_is_refused(tmp_path: Path) -> None:
+    port, backend_port = free_ports()
+    ports = ["--port", str(port), "--backend-port", str(backend_port)]
+    done = run([sys.executable, "-m", "fastgw", "demo", *ports, "--log", "away/gateway.log"], tmp_path)
+    assert done.returncode == 1
+    assert "away/gateway.log can't be written" in done.stderr
+
+
 def test_on_a_terminal(tmp_path: Path) -> None:
     """Steps carry a mark, and the terminal's own Ctrl-C, which goes to the whole foreground group, ends it cleanly."""
     port, backend_port = free_ports()
