@@ -38,7 +38,7 @@ class Cupboard:
         self._keep = Keep(store, self.lookup, self._local, self._flights)
         self._keep.on_full = self._sweep.on_full
         self.lookup.on_change = Invalidation(self._keep)
-        self._shelf = Shelf(store, self._keep, self._flights, Policy(False, 0, 0, 0, {}))
+        self.shelf = self._shelf = Shelf(store, self._keep, self._flights, Policy(False, 0, 0, 0, {}))
         self.answer = AnswerFromCache(self._shelf, self.lookup, look, fetch)
 
     def use(self, *, is_on: bool, ttl_s: int, max_entries: int, max_body: int, routes: dict[bytes, int]) -> None:
