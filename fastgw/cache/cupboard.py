@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from fastgw.cache.answer import AnswerFromCache
@@ -64,8 +65,10 @@ class Cupboard:
         return await self._sweep.purge(path)
 
     async def close(self) -> None:
-        """End what is done in the background."""
+        """End what is done in the background, and give leases back that nobody uses any more."""
         await self.answer.close()
+        await self.give_back()
+        await asyncio.sleep(0)  # calls leave at the end of the loop's turn
         await self._sweep.close()
 
     def told(self) -> dict[str, Any]:
