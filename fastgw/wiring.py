@@ -270,7 +270,7 @@ class House:
             max_body=settings.cache_max_body,
             routes={r.path.encode(): r.ttl_s or settings.cache_ttl_seconds for r in settings.cache_routes},
         )
-        steps: list[Step] = [] if self._cors is None else [self._cors]
+        steps: list[Step] = [] if self._cors is None else [self._cors.preflight]
         if self._authenticate is not None:
             steps.append(self._authenticate)
         if rules is not None or settings.cache_enabled:

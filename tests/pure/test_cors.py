@@ -138,19 +138,19 @@ ASKS = (b"access-control-request-method", b"PATCH")
 )
 def test_what_a_preflight_is(method, fields, status) -> None:
     policy = cors()
-    answer = policy(met(policy, APP, method, *fields))
+    answer = policy.preflight(met(policy, APP, method, *fields))
     assert (answer and answer.status) == status
 
 
 def test_a_preflight_without_an_origin_is_none() -> None:
     policy = cors()
-    assert policy(met(policy, None, "OPTIONS", ASKS)) is None
+    assert policy.preflight(met(policy, None, "OPTIONS", ASKS)) is None
 
 
 def test_a_preflight_is_the_backends_where_that_decides() -> None:
     policy = cors(APP.decode(), known=(True,))
-    assert policy(met(policy, APP, "OPTIONS", ASKS)) is None
-    answer = policy(met(policy, EVIL, "OPTIONS", ASKS))
+    assert policy.preflight(met(policy, APP, "OPTIONS", ASKS)) is None
+    answer = policy.preflight(met(policy, EVIL, "OPTIONS", ASKS))
     assert answer is not None
     assert answer.status == 403
 
@@ -164,7 +164,7 @@ def sent(x: Exchange, answer: Answer) -> Client:
 def test_one_allow_origin_on_every_answer_and_no_length_on_a_204() -> None:
     policy = cors(APP.decode())
     preflight = met(policy, APP, "OPTIONS", ASKS)
-    answer = policy(preflight)
+    answer = policy.preflight(preflight)
     assert answer is not None
     hit = Answer(200, b"{}", [JSON, (b"content-length", b"2")], End.CACHED)
     refusal = error_answer(GatewayError(BAD_REQUEST), b"r-1")
