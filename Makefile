@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast bench lint fix docs clean
+.PHONY: help demo test test-bench test-fast bench lint fix docs clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -30,7 +30,10 @@ demo: $(VENV)/.demo  ## the whole platform on this machine, answered through the
 	@$(BIN)/fastgw demo $(OPTIONS)
 
 test: $(VENV)/.dev lint  ## lint, then every test (real Valkey, uvicorn, sockets), three files at a time
-	@$(BIN)/pytest -n 3 --dist loadfile
+	@$(BIN)/pytest -n 3 --dist loadfile -m 'not bench'
+
+test-bench: $(VENV)/.dev  ## the bench itself, in short: one at a time, as what is measured needs the cores (4 minutes)
+	@$(BIN)/pytest -m bench tests/house
 
 test-fast: $(VENV)/.dev  ## the tests that need no server
 	@$(BIN)/pytest tests/pure tests/house

@@ -12,8 +12,12 @@ from fastgw.protocol.forwarded import CLAIMS, TrustedProxies
 from fastgw.protocol.framing import body_length
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fastgw.exchange import Exchange
     from fastgw.protocol.fields import Fields
+
+    Meet = Callable[[Exchange, bytes], None]
 
 TRACE_FIELDS: Final = frozenset({b"traceparent", b"tracestate"})
 """W3C Trace Context: replaced where requests are traced."""
@@ -22,7 +26,7 @@ SPECIAL: Final = (
     HOP_BY_HOP
     | CLAIMS
     | TRACE_FIELDS
-    | {b"content-length", b"expect", b"host", b"via", b"x-request-id", b"x-request-start"}
+    | {b"content-length", b"expect", b"host", b"origin", b"via", b"x-request-id", b"x-request-start"}
 )
 """Request fields that are not simply copied to the backend; heads.py says what becomes of each."""
 
@@ -47,9 +51,13 @@ _SANE_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._\-]{1,128}")
 class Accept:
     """Checks a request and fills in what every later step wants to know of it."""
 
-    def __init__(self, trusted: TrustedProxies, max_body_bytes: int) -> None:
-        """trusted: whose X-Forwarded-For is believed. max_body_bytes: largest body that is let in."""
+    def __init__(self, trusted: TrustedProxies, max_body_bytes: int, meet: Meet | None = None) -> None:
+        """trusted: whose X-Forwarded-For is believed. max_body_bytes: largest body that is let in.
+
+        meet: told of each Origin, so that every answer, a refusal of this step too, can say what its pages may read.
+        """
         self._trusted = trusted
+        self._meet = meet
         self._max_body_bytes = max_body_bytes
         self._good_hosts: set[bytes] = set()
         # Not secrets, so no system call each: a generator seeded once from the system's randomness.
@@ -61,7 +69,7 @@ class Accept:
         self._trusted = trusted
 
     def __call__(self, x: Exchange) -> None:  # noqa: C901, PLR0912 - one pass over the fields, for speed
-        """Sets special, request_id, host, forwarded_for, client, is_peer_trusted, trace_fields and body_length.
+        """Sets special, request_id, host, forwarded_for, client, is_peer_trusted, trace_fields, cors and body_length.
 
         Raises GatewayError: 400 for what could be read in two ways, 405, 413 before a byte of the body is
         read, 431.
@@ -87,6 +95,8 @@ class Accept:
                 x.request_start = value
             elif name == b"x-forwarded-for":
                 x.forwarded_for = value if x.forwarded_for is None else x.forwarded_for + b", " + value
+            elif name == b"origin" and self._meet is not None:
+                self._meet(x, value)
         x.request_id = request_id if request_id and _SANE_REQUEST_ID.fullmatch(request_id) else self._new_id()
         peer = x.client
         if self._trusted.trusts(peer):

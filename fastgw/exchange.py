@@ -9,7 +9,10 @@ import math
 from collections.abc import Awaitable, Callable, MutableMapping
 from enum import Enum
 from time import perf_counter
-from typing import Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from fastgw.protocol.fields import Fields
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -61,6 +64,21 @@ class Nudgeable(Protocol):
         """See upstream.connection.Connection."""
 
 
+class Cors(Protocol):
+    """What a page of the request's Origin may read: see cors.py. Each takes and gives a response's fields."""
+
+    is_allowed: bool
+
+    def of_backend(self, fields: Fields) -> Fields:
+        """Of a backend's response, as it has come."""
+
+    def of_kept(self, fields: Fields) -> Fields:
+        """Of a backend's earlier response, from the cache or of the same Idempotency-Key."""
+
+    def of_gateway(self, status: int) -> Fields:
+        """What is added to an answer of the gateway's own."""
+
+
 class Trace(NamedTuple):
     """To which trace a request belongs. Ids are hex."""
 
@@ -97,6 +115,7 @@ class Exchange:
     trace_fields: tuple[tuple[bytes, bytes], ...] = ()  # traceparent and tracestate, as they came
     request_start = b""  # X-Request-Start, as it came
     body_length = 0  # bytes, or protocol.framing.UNKNOWN_LENGTH
+    cors: Cors | None = None  # what a page of the request's Origin may read; None without an Origin, or if CORS is off
     # observe, at the beginning
     trace = NOT_TRACED
     stages: tuple[tuple[str, float, float, dict[str, str]], ...] = ()  # of sampled ones: name, begun, seconds, tags

@@ -44,6 +44,7 @@ class Gateway:
         self.steps: tuple[Step, ...] = ()
         """What may answer instead of a backend, in order:
 
+        cors.py                   a preflight?           what pages of its origin may send
         auth/authenticate.py      who is it?             401, 403, 429
         admission/admit.py        how often?             429; brings what the cache holds
         workers/listing.py        the list of workers?   from Redis
@@ -99,6 +100,7 @@ class Gateway:
         """Serve one of the gateway's own pages. Never raises."""
         try:
             self.accept(x)
+            x.cors = None  # these pages are for no other origin's
             await page(x)
         except GatewayError as error:
             await self._refuse(x, error)

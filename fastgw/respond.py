@@ -85,12 +85,16 @@ async def respond(x: Exchange, answer: Answer) -> None:
     x.head_sent = True
     x.end = answer.end
     if answer.end is End.CACHED:
-        fields = answer.fields + own_fields(x)
+        kept = answer.fields if x.cors is None else x.cors.of_kept(answer.fields)
+        fields = kept + own_fields(x)
     else:
-        length = (b"content-length", b"%d" % len(answer.body))
-        fields = [*answer.fields, length, _SERVER, *own_fields(x)]
+        fields = [*answer.fields, _SERVER, *own_fields(x)]
+        if answer.status != 204:  # which has none (RFC 9110 8.6)
+            fields.append((b"content-length", b"%d" % len(answer.body)))
         if x.attempts:
             fields.append((b"x-gateway-attempts", b"%d" % x.attempts))
+        if x.cors is not None:
+            fields += x.cors.of_gateway(answer.status)
     start, body = MESSAGES[x.scope["type"]]
     await x.send({"type": start, "status": answer.status, "headers": fields})
     is_head_only = x.method == b"HEAD" or answer.status == 304

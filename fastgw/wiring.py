@@ -16,6 +16,7 @@ from fastgw.admission.rules import Rules
 from fastgw.auth.authenticate import Authenticate, Sources
 from fastgw.cache.cupboard import Cupboard
 from fastgw.cache.key import identity_scope
+from fastgw.cors import Cors
 from fastgw.endpoints import table
 from fastgw.endpoints.access import Access
 from fastgw.endpoints.cache import CachePage
@@ -117,7 +118,9 @@ class House:
         self.watch = Watch()
         self._open.callback(self.watch.close)
 
-        self._accept = Accept(TrustedProxies(settings.trusted_proxies), settings.max_body_bytes)
+        self._cors = self._made_cors(settings)
+        meet = None if self._cors is None else self._cors.meet
+        self._accept = Accept(TrustedProxies(settings.trusted_proxies), settings.max_body_bytes, meet)
         self._bound_load(settings)
         leases = self._leases if self._leases.is_on else None
         self._deliver = Deliver(choose, self.watch, _limits(settings), leases, self._shed)
@@ -130,9 +133,16 @@ class House:
         self.pages = self._own_pages(drain)
         self._apply(settings)
 
+    def _made_cors(self, settings: Settings) -> Cors | None:
+        """The gateway's say in CORS; None: it has none, all is left to the backends."""
+        if not settings.cors_origin:
+            return None
+        return Cors(settings.cors_origin, settings.cors_methods, lambda: [b.has_cors for b in self._backends])
+
     def _bound_load(self, settings: Settings) -> None:
         """What bounds the requests under way."""
-        self.shed = self._shed = Shed(self._accept.name) if settings.overload_protection else None
+        of_refusal = None if self._cors is None else self._cors.of_refusal
+        self.shed = self._shed = Shed(self._accept.name, of_refusal) if settings.overload_protection else None
         if self._shed is not None:
             self._open.callback(self._shed.close)
         per_identity, per_backend = settings.concurrency_limit_per_identity, settings.concurrency_limit_per_backend
@@ -143,6 +153,7 @@ class House:
         self._authenticate = self._authentication(settings)
         self._admit = Admit(self._store, settings.gateway_workers)
         self._cupboard = Cupboard(self._store, self._topology, self._admit.look_up, self._deliver, self._holder)
+        self._cupboard.shelf.is_by_origin = lambda: self._cors is None or self._cors.is_backends
         self._open.push_async_callback(self._cupboard.close)
         self._claim = Claim(self._store, self._holder, identity_scope, settings.idempotency_ttl_seconds)
         self._open.push_async_callback(self._claim.close)
@@ -203,6 +214,7 @@ class House:
         health = Health(self._backends, self._tell_redis, lambda: drain.is_stopping, monotonic())
         plugins = Plugins(
             (
+                self._tell_cors,
                 self._tell_auth,
                 self._tell_limits,
                 self._leases.told,
@@ -258,7 +270,7 @@ class House:
             max_body=settings.cache_max_body,
             routes={r.path.encode(): r.ttl_s or settings.cache_ttl_seconds for r in settings.cache_routes},
         )
-        steps: list[Step] = []
+        steps: list[Step] = [] if self._cors is None else [self._cors.preflight]
         if self._authenticate is not None:
             steps.append(self._authenticate)
         if rules is not None or settings.cache_enabled:
@@ -311,6 +323,9 @@ class House:
         for region in self._regions():
             yield families.WORKERS_ONLINE, (region["region"],), float(region["online"])
             yield families.WORKERS_BUSY, (region["region"],), float(region["busy"])
+
+    def _tell_cors(self) -> dict[str, Any]:
+        return {"name": "cors", "enabled": False, "state": "off"} if self._cors is None else self._cors.told()
 
     def _tell_auth(self) -> dict[str, Any]:
         is_on = self._authenticate is not None

@@ -7,6 +7,7 @@ Redis away (fallback.py)      ->  counted here, let through, or 503, as RATE_LIM
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -71,7 +72,7 @@ class Admit:
         """Whether there are limits."""
         return self._rules is not None
 
-    async def __call__(self, x: Exchange) -> Answer | None:  # noqa: C901 - one round trip, told in one place
+    async def __call__(self, x: Exchange) -> Answer | None:  # noqa: C901, PLR0912 - one round trip, told in one place
         """Admit a request (None), or refuse it (429, or 503 without Redis if it is to be closed).
 
         Sets x.limit_fields and x.found. Waits for Redis once, 50 ms at most.
@@ -106,6 +107,10 @@ class Admit:
             if ask is not None and x.found is None:
                 ask.lost()
             return self._without_redis(x, limit, name)
+        except CancelledError:
+            if ask is not None:
+                ask.lost()  # what the call claims, nobody fetches
+            raise
         if begun:
             x.stage("redis", begun, **{"db.system.name": "redis"})
         self._counts_again(name)
@@ -126,6 +131,9 @@ class Admit:
         except StoreError:
             ask.lost()
             return False
+        except CancelledError:
+            ask.lost()
+            raise
         ask.take(reply[3], reply[4], reply[5])
         x.found = ask
         return True

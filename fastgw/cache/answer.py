@@ -137,6 +137,10 @@ class AnswerFromCache:
         begun = perf_counter()
         try:
             return await self._wait_for_it(x, ask, stale)
+        except asyncio.CancelledError:
+            if x.fetch is None:
+                ask.lost()  # it may have become the one to fetch, and does not
+            raise
         finally:
             x.upstream_s += perf_counter() - begun  # another's wait for the backend is this one's too
 

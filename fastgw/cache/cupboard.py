@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from fastgw.cache.answer import AnswerFromCache
@@ -38,7 +39,7 @@ class Cupboard:
         self._keep = Keep(store, self.lookup, self._local, self._flights)
         self._keep.on_full = self._sweep.on_full
         self.lookup.on_change = Invalidation(self._keep)
-        self._shelf = Shelf(store, self._keep, self._flights, Policy(False, 0, 0, 0, {}))
+        self.shelf = self._shelf = Shelf(store, self._keep, self._flights, Policy(False, 0, 0, 0, {}))
         self.answer = AnswerFromCache(self._shelf, self.lookup, look, fetch)
 
     def use(self, *, is_on: bool, ttl_s: int, max_entries: int, max_body: int, routes: dict[bytes, int]) -> None:
@@ -64,8 +65,10 @@ class Cupboard:
         return await self._sweep.purge(path)
 
     async def close(self) -> None:
-        """End what is done in the background."""
+        """End what is done in the background, and give leases back that nobody uses any more."""
         await self.answer.close()
+        await self.give_back()
+        await asyncio.sleep(0)  # calls leave at the end of the loop's turn
         await self._sweep.close()
 
     def told(self) -> dict[str, Any]:

@@ -9,17 +9,20 @@ broken     in any case at the end: whoever still waits tries for itself
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import time
 from typing import TYPE_CHECKING, Final
 
 from fastgw.cache.coalesce import Flight, Flights, Verdict
 from fastgw.cache.entry import make_entry, new_version, updated_fields
 from fastgw.cache.key import is_job_status, variant_name
-from fastgw.cache.policy import invalidates, is_finished_job, lifetime
+from fastgw.cache.policy import MAX_VARY, invalidates, is_finished_job, lifetime
 from fastgw.cache.serve import STALE_ON_ERROR, VALIDATED, entry_answer
 from fastgw.protocol.fields import first
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fastgw.cache.coalesce import Match
     from fastgw.cache.keep import Keep, Policy
     from fastgw.cache.local import Copy
@@ -37,13 +40,15 @@ RESCUED: Final = frozenset({500, 502, 503, 504})
 class Shelf:
     """What all fetches of a process share."""
 
-    __slots__ = ("flights", "keep", "policy", "store")
+    __slots__ = ("flights", "is_by_origin", "keep", "policy", "store")
 
     def __init__(self, store: Store, keep: Keep, flights: Flights, policy: Policy) -> None:
         self.store = store
         self.keep = keep
         self.flights = flights
         self.policy = policy
+        self.is_by_origin: Callable[[], bool] = lambda: False
+        """Whether responses differ by Origin though they may not say so: the backend has a CORS policy (cors.py)."""
 
     def now_ms(self) -> int:
         """Redis's clock: the same for all nodes."""
@@ -113,7 +118,7 @@ class Fetch:
             if status in RESCUED and (answer := self.rescue(x)) is not None:
                 return answer
         shelf = self._shelf
-        life = lifetime(status, fields, has_credentials=True, default_ttl_s=self._default_ttl(x), now_wall_s=time())
+        life = self._lifetime(x, status, fields)
         length = first(fields, b"content-length")
         too_long = length is not None and length.isdigit() and int(length) > shelf.policy.max_body
         self._status = status
@@ -166,6 +171,15 @@ class Fetch:
 
     # -- inside ---------------------------------------------------------------------------------------
 
+    def _lifetime(self, x: Exchange, status: int, fields: Fields) -> Lifetime | None:
+        life = lifetime(status, fields, has_credentials=True, default_ttl_s=self._default_ttl(x), now_wall_s=time())
+        if life is None or not self._shelf.is_by_origin() or b"origin" in life.vary:
+            return life
+        if len(life.vary) >= MAX_VARY:
+            return None
+        # what is said to no origin lets none read it, and what is said to one is for no other
+        return replace(life, vary=tuple(sorted((*life.vary, b"origin"))))
+
     def _default_ttl(self, x: Exchange) -> int | None:
         policy = self._shelf.policy
         if self._is_job:
@@ -197,7 +211,7 @@ class Fetch:
         """The backend confirms the entry (RFC 9111 4.3.4)."""
         shelf, ask, old = self._shelf, self._ask, stale.entry
         merged = updated_fields(old.fields, fields)
-        life = lifetime(old.status, merged, has_credentials=True, default_ttl_s=self._default_ttl(x), now_wall_s=time())
+        life = self._lifetime(x, old.status, merged)
         now_ms = shelf.now_ms()
         if life is None:  # what confirms it says that it is not to be kept
             shelf.keep.forget(ask)

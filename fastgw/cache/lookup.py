@@ -52,6 +52,9 @@ Orphans = deque[tuple[bytes, bytes]]
 MAX_ORPHANS: Final = 4096
 """The oldest ones are left to expire."""
 
+ORIGIN_ONLY: Final = (b"origin",)
+"""Where the backend has a CORS policy of its own, most that is cached differs by that alone."""
+
 NO_PARTS: Final = (0, b"", b"")
 
 CACHEABLE_METHODS: Final = frozenset({b"GET", b"HEAD"})
@@ -70,7 +73,9 @@ class Names:
         self.is_never = is_never
         self.marker: Marker | None = None
         self.passes: dict[bytes, float] = {}  # scope -> monotonic seconds until which it is taken for not storable
-        self.variants: dict[bytes, bytes] = {}  # scope -> name, while the marker tells variants by identity alone
+        self.variants: dict[
+            tuple[bytes, bytes | None], bytes
+        ] = {}  # scope and origin -> name, while nothing else tells
 
     def use(self, marker: Marker | None) -> None:
         """The marker that stands there from now on; None: an entry, or nothing."""
@@ -84,15 +89,17 @@ class Names:
         self.passes[scope] = monotonic() + PASS_S
 
     def variant(self, marker: Marker, headers: Fields, scope: bytes) -> bytes:
-        """The name of the variant for a request. Remembered where the scope alone decides: hashing takes 1.4 us."""
+        """The name of the variant for a request. Remembered where scope and origin decide: hashing takes 1.4 us."""
         scope = scope if marker.by_identity else b""
-        if marker.vary:
-            return variant_name(self.base, marker.version, marker.vary, headers, scope)
-        name = self.variants.get(scope)
+        vary = marker.vary
+        if vary and vary != ORIGIN_ONLY:
+            return variant_name(self.base, marker.version, vary, headers, scope)
+        origin = first(headers, b"origin") if vary else None
+        name = self.variants.get((scope, origin))
         if name is None:
             if len(self.variants) >= MAX_VARIANTS:
                 self.variants = {}
-            name = self.variants[scope] = variant_name(self.base, marker.version, (), headers, scope)
+            name = self.variants[scope, origin] = variant_name(self.base, marker.version, vary, headers, scope)
         return name
 
 

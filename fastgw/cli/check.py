@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import sys
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 import orjson
 
 from fastgw.cli.cache import address
+from fastgw.cli.certificates import CAUTION, certificate_options, chosen
 from fastgw.cli.compare import checked_fields, checked_url
 from fastgw.cutover.check import Asked, Check
-from fastgw.cutover.troubles import State
+from fastgw.cutover.troubles import Line, State
 from fastgw.settings.load import SettingsError, load
-
-if TYPE_CHECKING:
-    from fastgw.cutover.troubles import Line
 
 _STYLES: Final = {State.OK: "green", State.FAIL: "bold red", State.WARN: "yellow", State.SKIP: "dim"}
 
@@ -36,6 +34,7 @@ def _checked_addresses(_context: click.Context, _parameter: click.Parameter, tex
 @click.option(
     "--proxy", "proxies", multiple=True, callback=_checked_addresses, help="Address of a proxy in front of it."
 )
+@certificate_options
 @click.option("--json", "as_json", is_flag=True, help="As JSON: {passed, lines: [{name, state, text, hint}]}.")
 def check(*, gateway: str | None, as_json: bool, **given: Any) -> None:
     """Check what the gateway needs: backends, Redis, the gateway itself, a token, the GPU workers, its limits.
@@ -56,8 +55,11 @@ def check(*, gateway: str | None, as_json: bool, **given: Any) -> None:
         token=given["token"] or "",
         fields=given["fields"],
         proxies=given["proxies"],
+        tls=chosen(given["ca"], insecure=given["insecure"]),
     )
     lines = _run(Check(settings, asked))
+    if given["insecure"]:
+        lines.insert(0, Line("certificates", State.WARN, "none was verified", CAUTION))
     is_passed = not any(line.state is State.FAIL for line in lines)
     if as_json:
         shown = [{"name": x.name, "state": x.state, "text": x.text, "hint": x.hint} for x in lines]

@@ -11,6 +11,7 @@ import click
 import httpx
 import orjson
 
+from fastgw.cli.certificates import CAUTION, certificate_options, chosen
 from fastgw.cutover.compare import Comparison, Options
 from fastgw.cutover.differences import VOLATILE
 from fastgw.cutover.recordings import BadRecording, Recording, built_in, read
@@ -70,6 +71,7 @@ def checked_fields(
 @click.option("--p99-ms", type=float, default=10.0, show_default=True, help="Budget for its 99th percentile.")
 @click.option("--cached", is_flag=True, help="Let the gateway's cache answer; else no-cache is asked for.")
 @click.option("--timeout", type=click.FloatRange(0.1, 600), default=30.0, show_default=True, help="Seconds per answer.")
+@certificate_options
 @click.option("--unsafe", is_flag=True, help="Send what changes something too, to BOTH sides: it happens twice.")
 @click.option(
     "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write it as JSON; - is stdout."
@@ -81,6 +83,7 @@ def compare(file: Path | None, json_file: Path | None, html_file: Path | None, *
     Sent are GET and HEAD only, and never next-job, unless --unsafe is given. Nothing of --header is shown or written.
     Exit status 0 if the answers are the same and the added latency is within its budget, 1 if not.
     """
+    tls = chosen(given["ca"], insecure=given["insecure"])
     recording = _recording(file, unsafe=given["unsafe"])
     if not recording.requests:
         _skipped(recording)
@@ -88,10 +91,12 @@ def compare(file: Path | None, json_file: Path | None, html_file: Path | None, *
     fields, urls = given["fields"], (given["direct"], given["gateway"])
     secrets = secrets_of(fields)
     options = Options(given["samples"], VOLATILE | set(given["ignore"]), given["cached"])
-    with client(fields, given["timeout"]) as one, client(fields, given["timeout"]) as other:
+    timeout_s = given["timeout"]
+    with client(fields, timeout_s, tls) as one, client(fields, timeout_s, tls) as other:
         comparison = Comparison(Side(urls[0], one, secrets), Side(urls[1], other, secrets), options)
         outcome = _run(comparison, recording, options.samples)
     content = summary(outcome, recording, urls, (given["p50_ms"], given["p99_ms"]))
+    content["cautions"] = [CAUTION] if given["insecure"] else []
     if html_file is not None:
         _write(html_file, page(content).encode())
     if json_file is not None:
@@ -146,6 +151,8 @@ def _show(content: dict[str, Any]) -> None:
         console.print(_table(content["differences"]))
     for note in _notes(content):
         console.print(Text(note, "dim"))
+    for caution in content["cautions"]:
+        console.print(Text.assemble(Text("warn", "yellow"), "  ", caution))
     for one in content["verdicts"]:
         mark = Text("pass", "green") if one["passed"] else Text("FAIL", "bold red")
         console.print(Text.assemble(mark, "  ", one["text"]))

@@ -27,6 +27,7 @@ from fastgw.settings import values
 from fastgw.store.keys import Keys
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
 
     from fastgw.cutover.differences import Answer
@@ -42,13 +43,17 @@ MIN_SECRET: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the operator said. path: of the safe request to both sides. proxies: addresses in front of the gateway."""
+    """What the operator said. path: of the safe request to both sides. proxies: addresses in front of the gateway.
+
+    tls: whom to believe, for https; None: the system's authorities, as the gateway does.
+    """
 
     gateway: str
     path: str = "/api/v1/queue/stats"
     token: str = ""
     fields: tuple[tuple[str, str], ...] = ()
     proxies: tuple[str, ...] = ()
+    tls: ssl.SSLContext | None = None
 
 
 class Check:
@@ -81,8 +86,13 @@ class Check:
                 yield replace(line, text=_without(line.text, hidden), hint=_without(line.hint, hidden))
 
     def _ask(self, base: str, target: str, *fields: tuple[str, str]) -> Answer:
-        with client(fields, TIMEOUT_S) as asking:
+        with client(fields, TIMEOUT_S, self._asked.tls) as asking:
             return Side(base, asking).ask(Request("GET", target))
+
+    def _is_trusted(self, base: str, target: str) -> bool:
+        """Whether it is reached without what the operator has said of certificates: as the gateway reaches it."""
+        with client((), TIMEOUT_S) as asking:
+            return not Side(base, asking).ask(Request("GET", target)).error
 
     def _page(self, target: str) -> Answer:
         """A page of the gateway's operators."""
@@ -96,6 +106,11 @@ class Check:
             if not answer.error and not self._reachable:
                 self._reachable = address.url
             yield troubles.backend(address.url, path, answer)
+            is_special = self._asked.tls is not None and address.scheme == "https"
+            if is_special and not answer.error and not self._is_trusted(address.url, path):
+                text = "it is reached with --ca or --insecure only; the gateway believes the system's authorities"
+                hint = "add the authority to the system's, or start the gateway with SSL_CERT_FILE"
+                yield Line(f"certificate of {address.url}", State.WARN, text, hint)
 
     def _redis(self) -> Iterator[Line]:
         settings = self._settings
@@ -125,7 +140,8 @@ class Check:
         if not self._reachable:
             yield Line(name, State.SKIP, "no backend can be asked directly")
             return
-        with client(self._fields, TIMEOUT_S) as one, client(self._fields, TIMEOUT_S) as other:
+        fields, tls = self._fields, self._asked.tls
+        with client(fields, TIMEOUT_S, tls) as one, client(fields, TIMEOUT_S, tls) as other:
             direct, gateway = Side(self._reachable, one), Side(self._asked.gateway, other)
             outcome = Comparison(direct, gateway, Options(1, VOLATILE, max_wait_s=0)).run([request], lambda *_: None)
             status = direct.ask(request).status

@@ -74,6 +74,7 @@ def summary(
         "moving": [{"request": _target(key[0]), "where": key[1], "times": n} for key, n in outcome.moving.items()],
         "skipped": [{"request": _target(key[0]), "reason": key[1], "times": n} for key, n in recording.skipped.items()],
         "unread_lines": recording.unread_lines,
+        "cautions": [],
     }
 
 
@@ -135,6 +136,7 @@ def page(content: dict[str, Any]) -> str:
         f"<p>Server {escape(content['direct'])}, gateway {escape(content['gateway'])};",
         f"{content['asked']} pairs of {content['requests']} different requests, fastgw {content['version']}.</p><ul>",
     ]
+    parts += [f"<li><b class=fail>caution</b> {escape(one)}" for one in content["cautions"]]
     for one in content["verdicts"]:
         mark = "pass" if one["passed"] else "fail"
         hint = f"<br>{escape(one['hint'])}" if one["hint"] else ""

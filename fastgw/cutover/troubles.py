@@ -83,7 +83,7 @@ def _unreachable(error: str, setting: str, what: str) -> str:
     if re.search(r"[Nn]ame or service|nodename|resolution|No address", error):
         return f"the name is not known here: correct it in {setting}, or the DNS"
     if "CERTIFICATE" in error or "SSL" in error:
-        return f"TLS does not fit: https or http in {setting}, and a certificate that this machine trusts"
+        return f"TLS does not fit: https or http in {setting}, and a certificate that this machine trusts (--ca FILE)"
     if "time" in error.lower():
         return f"is a firewall between here and there, or {what} too busy? (curl -v the address)"
     return f"does {setting} name {what}?"

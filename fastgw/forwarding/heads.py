@@ -30,6 +30,9 @@ _VIA: Final = (b"via", VIA)
 _SERVER: Final = (b"server", b"fastgw")
 _ATTEMPTS: Final = tuple((b"x-gateway-attempts", b"%d" % number) for number in range(MAX_ATTEMPTS + 1))
 _COMMON_OPTIONS: Final = frozenset({b"keep-alive", b"close", b""})
+_FROM_ANYBODY: Final = frozenset({b"origin", b"x-request-start"})
+_FROM_TRUSTED: Final = _FROM_ANYBODY | {b"forwarded", b"x-real-ip"}
+_NOT_IN_HANDSHAKE: Final = SPECIAL - {b"origin"}  # a WebSocket's Origin is the backend's to judge
 _PROTO: Final = {"http": b"http", "https": b"https", "ws": b"http", "wss": b"https"}
 
 _REQUEST: Final = (
@@ -94,7 +97,7 @@ def length_line(length: int) -> bytes:
 def handshake_fields(x: Exchange) -> list[tuple[str, str]]:
     """The fields of a WebSocket handshake for the backend, as text: without those that the handshake itself makes."""
     chain, proto, host, via = _by_proxies(x, x.peer.encode(), _PROTO[x.scope["scheme"]])
-    dropped = SPECIAL | _options(x)
+    dropped = _NOT_IN_HANDSHAKE | _options(x)
     fields = [field for field in x.headers if field[0] not in dropped and not field[0].startswith(b"sec-websocket-")]
     fields += [
         (b"x-forwarded-for", chain),
@@ -129,10 +132,10 @@ def _options(x: Exchange) -> frozenset[bytes]:
 
 
 def _without_options(x: Exchange, lines: list[bytes]) -> list[bytes]:
-    """The lines without those that Connection names; with X-Request-Start, and X-Real-IP and Forwarded if the peer may
-    set them.
+    """The lines without those that Connection names; with Origin and X-Request-Start, and X-Real-IP and Forwarded if
+    the peer may set them.
     """
-    kept = {b"x-real-ip", b"forwarded", b"x-request-start"} if x.is_peer_trusted else {b"x-request-start"}
+    kept = _FROM_TRUSTED if x.is_peer_trusted else _FROM_ANYBODY
     lines += [b": ".join(field) for field in x.special if field[0] in kept]
     options = _options(x)
     return [line for line in lines if line.partition(b":")[0] not in options] if options else lines
@@ -145,6 +148,8 @@ def response_fields(x: Exchange, fields: Fields) -> Fields:
         options = b",".join([value for name, value in fields if name == b"connection"])
         if options not in _COMMON_OPTIONS and (named := connection_options(options) - _COMMON_OPTIONS):
             out = [field for field in out if field[0] not in named]
+    if x.cors is not None:
+        out = x.cors.of_backend(out)
     if first(out, b"server") is None:
         out.append(_SERVER)
     out.append(_VIA)

@@ -92,9 +92,10 @@ log = logging.getLogger("fastgw.overload")
 class Shed:
     """The two places, and what they learn from. To be made in the running loop."""
 
-    def __init__(self, name: Callable[[Fields], bytes]) -> None:
-        """name: a request's id, of its fields."""
+    def __init__(self, name: Callable[[Fields], bytes], cors: Callable[[Fields], Fields] | None = None) -> None:
+        """name: a request's id, of its fields. cors: of these, what lets a page of another origin read the refusal."""
         self._name = name
+        self._cors = cors
         self._loop = asyncio.get_running_loop()
         now = perf_counter()
         self.limit = Limit(now)
@@ -147,6 +148,8 @@ class Shed:
         ]
         if must_close:
             fields.append(CLOSE)
+        if self._cors is not None and scope["type"] == "http":
+            fields += self._cors(scope["headers"])
         start, end = MESSAGES[scope["type"]]
         await send({"type": start, "status": SERVICE_UNAVAILABLE.status, "headers": fields})
         await send({"type": end, "body": b"" if scope.get("method") == "HEAD" else body})

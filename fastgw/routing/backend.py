@@ -41,6 +41,8 @@ class Backend:
     """Of the last check that was answered."""
     problem: str = ""
     """Why the last check failed."""
+    has_cors: bool | None = None
+    """Whether it has a CORS policy of its own, as a check's preflight showed; None before that."""
     # for the strategies, kept by choose.py and pace.py
     effective_weight: float = 0.0
     """weight, less while it returns from an ejection."""

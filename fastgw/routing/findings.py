@@ -42,6 +42,8 @@ class Finding:
     """What was wrong with this check, or ""."""
     is_healthy: bool
     """The verdict; a single problem is no verdict yet (health.py)."""
+    has_cors: bool | None = None
+    """Whether it has a CORS policy of its own; None: not known, or not asked."""
 
 
 class Findings:

@@ -26,6 +26,9 @@ NAMES_EVERY_S: Final = 27.0
 """How often backends' names are resolved anew: with the jitter of Periodic, connections to an address that a name has
 lost are left within 30 s."""
 
+PREFLIGHT_PATH: Final = "/api/v1/jobs"
+"""Where backends are asked for a CORS policy: what pages call, so that also one of /api alone is seen."""
+
 log = logging.getLogger("fastgw.routing")
 
 
@@ -48,6 +51,7 @@ class Fleet:
             self.tls,
             settings.router_health_check_interval / 1e3,
             Findings() if findings is None else findings,
+            PREFLIGHT_PATH if settings.cors_origin else "",
         )
         self.checks.tell = self.choose.check
 

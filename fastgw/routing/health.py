@@ -2,12 +2,15 @@
 
 A healthy backend that refuses connections is unhealthy at once; one that answers late, or with a server error, only if
 it does so twice in a row. What is not well is asked each RECHECK_S, so that its return is noticed soon.
+
+Where the gateway has a say in CORS, a backend that answers is also asked whether it has a policy of its own (cors.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from random import Random
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Final
@@ -38,6 +41,13 @@ JITTER: Final = 0.1
 MAX_PAGE: Final = 64 * 1024
 """Bytes of a health page that are read: its end shows that the backend can finish an answer, but some never end."""
 
+PREFLIGHT: Final = {"Origin": "https://fastgw.invalid", "Access-Control-Request-Method": "POST"}
+"""As a browser would ask for a page of an origin that nobody has (RFC 2606). Who has a policy says so in the refusal
+too: Starlette's CORSMiddleware names its methods in a 400."""
+
+PREFLIGHT_TIMEOUT_S: Final = 0.5
+"""The check's own finding waits for it. Nobody needs longer to say what is allowed; who does is asked again."""
+
 MAX_PROBLEM: Final = 160
 """Characters of a problem that are kept: it is shown on pages and logged."""
 
@@ -54,8 +64,13 @@ class HealthChecks:
         tls: ssl.SSLContext | None,
         interval_s: float,
         findings: Findings,
+        preflight_path: str = "",
     ) -> None:
-        """backends: those of now. path: of the health page, with its leading slash. tls: for https backends."""
+        """backends: those of now. path: of the health page, with its leading slash. tls: for https backends.
+
+        preflight_path: where to ask for a CORS policy; "": nowhere.
+        """
+        self._preflight_path = preflight_path
         self._backends = backends
         self._path = path
         self._interval_s = interval_s
@@ -150,6 +165,7 @@ class HealthChecks:
         backend.is_healthy = known.is_healthy
         backend.latency_ms = known.latency_ms
         backend.problem = known.problem
+        backend.has_cors = known.has_cors
         self.tell(backend, known.is_healthy, known.asked_at)
 
     # -- asking ---------------------------------------------------------------------------------------
@@ -162,7 +178,7 @@ class HealthChecks:
 
     async def _check(self, url: str) -> None:
         asked_at, begun = monotonic(), perf_counter()
-        latency_ms, problem, is_refused = None, "", False
+        latency_ms, problem, is_refused, has_cors = None, "", False, None
         try:
             status = await self._status(url)
         except TimeoutError:
@@ -176,8 +192,13 @@ class HealthChecks:
         else:
             latency_ms = round((perf_counter() - begun) * 1e3, 2)
             problem = f"status {status}" if status >= 500 else ""
+            if self._preflight_path:
+                has_cors = await self._has_cors(url.removesuffix(self._path) + self._preflight_path)
         known = self._known.get(url)
         finding = self._judged(url, asked_at, latency_ms, problem[:MAX_PROBLEM], is_certain=is_refused)
+        if has_cors is None and known is not None:
+            has_cors = known.has_cors
+        finding = replace(finding, has_cors=has_cors)
         self._learn(finding)
         self._log(known, finding)
         ours = (self._known.get(backend.url + self._path) for backend in self._backends())
@@ -192,6 +213,20 @@ class HealthChecks:
                 if size > MAX_PAGE:
                     break
             return response.status_code
+
+    async def _has_cors(self, url: str) -> bool | None:
+        """Whether a preflight's answer speaks of CORS; None if there is none."""
+        try:
+            async with (
+                asyncio.timeout(PREFLIGHT_TIMEOUT_S),
+                self._client.stream("OPTIONS", url, headers=PREFLIGHT) as answer,
+            ):
+                if answer.status_code >= 500:
+                    return None
+                return any(name.startswith("access-control-allow-") for name in answer.headers)
+        except Exception as error:  # as with checks: whatever it can provoke
+            log.debug("no answer to a preflight at %s: %s", url, error)
+            return None
 
     def _judged(
         self, url: str, asked_at: float, latency_ms: float | None, problem: str, *, is_certain: bool
@@ -211,3 +246,5 @@ class HealthChecks:
             log.info("backend %s is healthy again", where)
         elif not now.is_healthy and (before is None or before.is_healthy):
             log.warning("backend %s is unhealthy: %s", where, now.problem)
+        if now.has_cors and (before is None or not before.has_cors):
+            log.info("backend %s has a CORS policy of its own: it decides, within CORS_ORIGIN", where)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fastgw import __version__, app
 from fastgw.routing import regions
+from fastgw.server.keeper import Keeper
 from fastgw.server.sockets import ListenError, listen
 from fastgw.server.supervisor import Supervisor
 from fastgw.settings.load import Loaded, SettingsError, load
@@ -43,11 +44,11 @@ def serve(loaded: Loaded) -> int:
             listeners = listen(settings.gateway_host, settings.gateway_port, settings.gateway_workers)
             for listener in listeners:
                 at_end.callback(listener.close)
-            embedded = (
-                at_end.enter_context(EmbeddedValkey(key_prefix=settings.redis_key_prefix)).gateway_url
-                if not settings.redis_url
-                else ""
-            )
+            embedded, keeper = "", None
+            if not settings.redis_url:
+                valkey = at_end.enter_context(EmbeddedValkey(key_prefix=settings.redis_key_prefix))
+                embedded, keeper = valkey.gateway_url, Keeper(valkey)
+                at_end.callback(keeper.close)
         except (ListenError, EmbeddedValkeyError, TlsError, regions.RegionsError) as error:
             log.error("%s", error)  # noqa: TRY400 - the message says it all; a traceback would hide it
             return 1
@@ -71,6 +72,7 @@ def serve(loaded: Loaded) -> int:
             tls=tls,
             grace_s=settings.shutdown_grace_seconds,
             reload=partial(_reload, settings, embedded, shared),
+            keeper=keeper,
         )
         return supervisor.run()
 

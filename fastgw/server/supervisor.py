@@ -3,6 +3,7 @@
     SIGTERM, SIGINT   drain: say so, close the sockets, let the workers finish within the grace; a second one: end now
     SIGHUP            read the settings anew and replace the workers, one after the other
     a worker dies     a new one in its place, at once, or later if it keeps dying
+    the Valkey dies   likewise, if it is ours (keeper.py)
 
 A worker is told once, by SIGTERM if the gateway ends, by SIGUSR1 if a successor has taken its place; drain.py says how
 it leaves then. Here is only the clock that kills what does not.
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import ForkProcess
 
     from fastgw.background import Drain
+    from fastgw.server.keeper import Keeper
 
     Build = Callable[[Drain], Any]
 
@@ -110,12 +112,15 @@ class Supervisor:
         tls: tuple[str, str] | None,
         grace_s: float,
         reload: Callable[[], Build | None],
+        keeper: Keeper | None = None,
     ) -> None:
         """listeners: one per worker. build: makes a worker's application. tls: paths of certificate and key.
 
         grace_s: seconds that a stopping worker has for what is under way. reload: called on SIGHUP; returns the
-        new `build`, or None if the new settings are no good, in which case the old workers go on.
+        new `build`, or None if the new settings are no good, in which case the old workers go on. keeper: of the
+        embedded Valkey, if there is one.
         """
+        self._keeper = keeper
         self._slots = [Slot(number, listener, build) for number, listener in enumerate(listeners, 1)]
         self._tls = tls
         self._grace_s = grace_s
@@ -264,6 +269,9 @@ class Supervisor:
             workers.append(extra)
         awaited: list[Any] = [self._wake, *(w.process.sentinel for w in workers)]
         awaited += [w.ready for w in workers if not w.is_ready]
+        keeper = None if self._stops else self._keeper  # what ends while we stop is let go
+        if keeper is not None:
+            awaited += keeper.awaited
         happened = multiprocessing.connection.wait(awaited, max(0.0, min(until, self._next_deadline()) - monotonic()))
         if self._wake in happened:
             os.read(self._wake, 4096)
@@ -276,11 +284,17 @@ class Supervisor:
                 worker.kill_at = monotonic() + 1.0
         self._see_off()
         if not self._stops:
-            for slot in self._slots:
-                if slot.worker is None or not slot.worker.process.is_alive():
-                    self._respawn(slot)
-                elif slot.worker.is_ready:
-                    slot.failed_starts = 0
+            self._keep_up()
+
+    def _keep_up(self) -> None:
+        """Put new ones in the place of workers, and of a Valkey, that have ended by themselves."""
+        if self._keeper is not None:
+            self._keeper.look()
+        for slot in self._slots:
+            if slot.worker is None or not slot.worker.process.is_alive():
+                self._respawn(slot)
+            elif slot.worker.is_ready:
+                slot.failed_starts = 0
 
     def _see_off(self) -> None:
         """Forget the retiring that have ended, and end those whose grace is over."""
@@ -309,6 +323,8 @@ class Supervisor:
         moments = [monotonic() + 3600.0]
         moments += [slot.respawn_at for slot in self._slots if slot.worker is None and not self._stops]
         moments += [w.kill_at for w in self._retiring if w.kill_at is not None]
+        if self._keeper is not None and not self._stops:
+            moments.append(self._keeper.deadline)
         starting = (slot.worker for slot in self._slots if slot.worker is not None and not slot.worker.is_ready)
         moments += [w.born + READY_S for w in starting if w.kill_at is None]
         return min(moments)

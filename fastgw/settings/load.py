@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from fastgw.settings.conflicts import cautions, conflicts
 from fastgw.settings.model import Settings, env_name
+from fastgw.settings.parse import NONE
 from fastgw.settings.values import masked_unread
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class Loaded:
 def load(environ: Mapping[str, str] | None = None, env_file: Path | None = ENV_FILE) -> Loaded:
     """Read and validate all settings.
 
-    An empty value means the default, and an empty variable in the environment hides the line in .env.
+    An empty value means the default (of CORS_ORIGIN: none, as nobody who empties it means all), and an empty variable
+    in the environment hides the line in .env.
     environ: default the process's environment. env_file: may be missing; None: no file is read.
     Raises SettingsError with one message for all that is wrong.
     """
@@ -84,7 +86,10 @@ def load(environ: Mapping[str, str] | None = None, env_file: Path | None = ENV_F
     texts: dict[str, str] = {}
     for name in NAMES:
         source, where = (environ, "environment") if name in environ else (given, ".env")
-        if text := source.get(name, "").strip():
+        text = source.get(name, "").strip()
+        if not text and name == "CORS_ORIGIN" and name in source:
+            text = NONE
+        if text:
             texts[name], origins[name] = text, where
     settings, problems = _validate(texts)
     if problems:

@@ -289,8 +289,14 @@ class Settings(BaseModel):
         example="redis",
     )
     workers_format: WorkersFormat = setting("object", "Form of that answer from Redis.", example="list")
-    cors_origin: Origins = setting("*", "Origins that browsers may call from.", example="https://app.example.com")
-    cors_methods: Methods = setting("GET,POST,PUT,DELETE,OPTIONS", "Methods that browsers may use.", example="GET,POST")
+    cors_origin: Origins = setting(
+        "*",
+        "Origins whose pages may call, comma-separated, or `*`; empty or `none`: CORS is left to the backend.",
+        example="https://app.example.com",
+    )
+    cors_methods: Methods = setting(
+        "GET,POST,PUT,DELETE,OPTIONS", "Methods that these pages may use.", example="GET,POST"
+    )
     # Telemetry
     metrics_enabled: bool = setting(
         True, "Count, and serve Prometheus metrics; without it the status page has no figures.", example="true"

@@ -208,8 +208,11 @@ def _meant(item: str) -> str:
 
 
 def origins(text: str) -> tuple[str, ...]:
-    """Read origins (scheme://host[:port], RFC 6454) separated by commas, or `*` for all, or `none`."""
-    found = [item.removesuffix("/") for item in items(text)]
+    """Read origins (scheme://host[:port], RFC 6454) separated by commas, or `*` for all, or `none`.
+
+    They come out as browsers write them: in small letters, without the scheme's own port.
+    """
+    found = [item.removesuffix("/").lower() for item in items(text)]
     for number, origin in enumerate(found, 1):
         if origin in {"*", "null"}:
             continue
@@ -217,10 +220,11 @@ def origins(text: str) -> tuple[str, ...]:
         if parts.scheme not in _DEFAULT_PORTS or parts.path or parts.query or "@" in origin or "#" in origin:
             raise ValueError(f"has an item {number} that is no origin (scheme://host, and a port if it has one)")
         _host(parts)
-        _port(parts)
+        if _port(parts) == _DEFAULT_PORTS[parts.scheme]:
+            found[number - 1] = origin.rpartition(":")[0]
     if "*" in found and len(found) > 1:
         raise ValueError("holds * beside other origins, which * already includes")
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
 
 
 def masked(url: str) -> str:

@@ -170,6 +170,39 @@ class EmbeddedValkey:
             self.stop()
             raise
 
+    def respawn(self) -> None:
+        """Start the server anew, after it has ended by itself: empty, in the same directory, at the same socket.
+
+        Does not wait until it answers. Raises EmbeddedValkeyError if it can't be run, if the directory is another
+        user's by now, or if there is nothing to start anew; OSError if the directory can't be written.
+        """
+        if self._process is None or self.running:
+            raise EmbeddedValkeyError(f"{self!r} has not ended by itself.")
+        directory = self.directory
+        directory.mkdir(mode=0o700, exist_ok=True)  # whoever tidies /tmp may have removed it
+        facts = directory.lstat()
+        if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or stat.S_IMODE(facts.st_mode) != 0o700:
+            raise EmbeddedValkeyError(f"{directory} is not this user's alone any more; restart the gateway.")
+        self._process = self._spawn(self._binary or find_binary())
+
+    def answers(self, within_s: float) -> bool:
+        """Does it answer PING? Blocks for at most within_s seconds."""
+        return _answers_ping(str(self._socket_path), time.monotonic() + within_s)
+
+    @property
+    def exit(self) -> str:
+        """How it ended, for a log line; "" while it runs."""
+        code = None if self._process is None else self._process.poll()
+        if code is None:
+            return ""
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+
+    def kill(self) -> None:
+        """End the server's process at once; the directory stays."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
     def stop(self) -> None:
         """End the server and remove its directory. Blocks at most stop_timeout_s; does nothing if there is none."""
         process, self._process = self._process, None

@@ -16,6 +16,7 @@ from bench.questions import connections_cost, latency_open_loop, soak, streams_m
 from bench.questions.knobs import KNOBS
 from bench.questions.soak import Slice, growth, slower
 
+pytestmark = pytest.mark.bench
 REPOSITORY = Path(__file__).parents[2]
 
 

@@ -22,6 +22,7 @@ from bench.peers.fastgw import FastgwChain
 from bench.peers.nginx import Nginx
 from bench.peers.nginx_lua import NginxLua
 
+pytestmark = pytest.mark.bench
 REPOSITORY = Path(__file__).parents[2]
 BURNED_S = 0.4
 needs_nginx_lua = pytest.mark.skipif(

@@ -76,8 +76,12 @@ class Chain:
         self.writes = self.link._transport = Writes(self.link._transport)  # type: ignore[assignment]
 
     @property
+    def admit(self) -> Admit:
+        return next(step for step in self.app._gateway.steps if isinstance(step, Admit))
+
+    @property
     def store(self) -> Any:
-        return next(step for step in self.app._gateway.steps if isinstance(step, Admit))._store
+        return self.admit._store
 
     async def _send(self, message: Any) -> None:
         self.sends += 1

@@ -49,9 +49,7 @@ def test_keeping_an_answer_leaves_the_others_and_drops_the_rounds(tmp_path: Path
     keep(tmp_path, {"commit": "b"}, {}, [answer("two", 3)])
     kept = load(tmp_path)
     assert kept["one"]["environment"] == {"commit": "a"}
-    assert kept["two"] == {
-        "environment": {"commit": "b"},
-        "method": {},
-        "data": {"fastgw": {"cpu_us": {"median": 3}}},
-        "budgets": [{"promise": "less", "value": 3, "limit": 2, "met": False}],
-    }
+    assert kept["two"]["environment"] == {"commit": "b"}
+    assert kept["two"]["data"] == {"fastgw": {"cpu_us": {"median": 3}}}
+    (budget,) = kept["two"]["budgets"]
+    assert (budget["promise"], budget["value"], budget["met"]) == ("less", 3, False)

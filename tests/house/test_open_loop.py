@@ -19,6 +19,7 @@ from bench.harness.cores import assign
 from bench.harness.load import LoadError
 from bench.harness.open_loop import Plan, Seen, run
 
+pytestmark = pytest.mark.bench
 STOP_S = 0.5
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 

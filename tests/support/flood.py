@@ -13,6 +13,7 @@ import json
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter, deque
 from typing import Any
@@ -127,13 +128,17 @@ def start(
     """Begin; `result` gives what came of it."""
     numbers = (str(amount), str(seconds), str(most))
     command = [sys.executable, "-m", "tests.support.flood", kind, str(port), path, *numbers]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
+    out = tempfile.TemporaryFile()  # noqa: SIM115 - a pipe would be full before anybody reads it
+    process = subprocess.Popen(command, cwd=ROOT, stdout=out)
+    process.out = out
+    return process
 
 
 def result(process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
-    return dict(json.loads(out))
+    with process.out as out:
+        assert process.wait(60) == 0
+        out.seek(0)
+        return dict(json.loads(out.read()))
 
 
 if __name__ == "__main__":

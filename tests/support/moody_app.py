@@ -36,7 +36,7 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
     elif path == "/health":
         HEALTH.append(time.monotonic())
         status = int(MOOD["health"])
-    else:
+    elif scope["method"] != "OPTIONS":  # a check's question for a CORS policy
         OTHER.append(time.monotonic())
         if MOOD["sleep"]:
             leaving = asyncio.ensure_future(receive())

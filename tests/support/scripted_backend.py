@@ -11,6 +11,9 @@ from collections.abc import Callable
 
 Handler = Callable[["Connection"], None]
 
+CHECK_PREFLIGHT = b"OPTIONS /api/v1/jobs "
+"""How checks ask for a CORS policy."""
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -60,7 +63,7 @@ class Connection:
 
 
 class ScriptedBackend:
-    """Listens on a port of its own; `handler` is called in a thread for each connection. Health checks are answered."""
+    """Listens on a port of its own; `handler` is called in a thread for each connection. Checks are answered."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -110,7 +113,7 @@ class ScriptedBackend:
         connection = Connection(sock)
         with contextlib.suppress(OSError):
             first = sock.recv(65536, socket.MSG_PEEK)
-            if first.startswith(b"GET /_health "):
+            if first.startswith((b"GET /_health ", CHECK_PREFLIGHT)):
                 sock.sendall(OK)
             elif first:
                 self.connections += 1

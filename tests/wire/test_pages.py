@@ -103,6 +103,7 @@ def test_plugins_are_the_built_in_stages(gateways, backend):
     gateway = gateways(backend.url, CACHE_ENABLED="false", RATE_LIMIT_ENABLED="true", RATE_LIMIT_MAX_REQUESTS=1000)
     plugins = {plugin["name"]: plugin for plugin in request(gateway.port, "/gateway/plugins").json["plugins"]}
     assert list(plugins) == [
+        "cors",
         "authentication",
         "rate-limit",
         "concurrency-limit",

@@ -209,3 +209,14 @@ async def test_closing_answers_who_is_kept_waiting() -> None:
     await asyncio.sleep(0)
     shed.close()
     assert {type(one) for one in await asyncio.gather(*waits, return_exceptions=True)} == {GatewayError}
+
+
+@in_loop
+@pytest.mark.parametrize(("kind", "is_readable"), [("http", True), ("websocket", False)])
+async def test_a_page_of_another_origin_can_read_the_refusal(kind: str, is_readable: bool) -> None:
+    allow = (b"access-control-allow-origin", b"*")
+    shed = Shed(name, lambda headers: [allow] if (b"origin", b"https://app.test") in headers else [])
+    x = exchange((b"host", b"gw"), (b"origin", b"https://app.test"), type=kind)
+    await shed.turn_away(x.scope, x.send, "lag", must_close=False)
+    assert (allow in x.send.__self__.sent[0]["headers"]) is is_readable  # type: ignore[attr-defined]
+    shed.close()

@@ -37,18 +37,35 @@ async def ok():
 class Fleet:
     """Checks of some backends, as of one process, and what the backends say."""
 
-    def __init__(self, clock: Clock, count: int = 1, findings: Findings | None = None, path: str = "/health") -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        count: int = 1,
+        findings: Findings | None = None,
+        path: str = "/health",
+        preflight_path: str = "",
+    ) -> None:
         self.clock = clock
         self.backends = [Backend(f"http://b{n}", b"", None) for n in range(count)]  # type: ignore[arg-type]
         self.says: dict[str, object] = {}
         self.asked: list[str] = []
         self.told: list[tuple[Backend, bool, float]] = []
-        self.checks = HealthChecks(lambda: self.backends, path, None, INTERVAL_S, findings or Findings())
+        self.checks = HealthChecks(
+            lambda: self.backends, path, None, INTERVAL_S, findings or Findings(), preflight_path
+        )
+        self.preflights: list[httpx.Request] = []
+        self.cors: object = httpx.Response(405)
         self.checks._client = httpx.AsyncClient(transport=httpx.MockTransport(self._answer))
         self.checks.tell = lambda *told: self.told.append(told)
         self.checks._spread = lambda _low, _high: 1.0
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "OPTIONS":
+            self.preflights.append(request)
+            if isinstance(self.cors, Exception):
+                raise self.cors
+            assert isinstance(self.cors, httpx.Response)
+            return self.cors
         self.asked.append(request.url.host)
         said = self.says.get(request.url.host, 200)
         if isinstance(said, Exception):
@@ -394,5 +411,47 @@ def test_ticks_are_shorter_than_the_interval(interval_s, tick_s):
         checks = HealthChecks(list, "/health", None, interval_s, Findings())
         assert checks.tick_s == tick_s
         await checks.close()
+
+    drive(scenario())
+
+
+@pytest.mark.parametrize(
+    ("answer", "has_cors"),
+    [
+        (httpx.Response(405, headers={"Allow": "GET"}), False),
+        (httpx.Response(200, headers={"Allow": "GET, POST, OPTIONS"}), False),
+        (httpx.Response(400, headers={"Access-Control-Allow-Methods": "GET"}), True),
+        (httpx.Response(204, headers={"Access-Control-Allow-Origin": "*"}), True),
+        (httpx.Response(503), None),
+        (httpx.ReadError("gone"), None),
+    ],
+    ids=["no_options", "options", "another_origin", "any_origin", "ill", "lost"],
+)
+def test_a_preflight_shows_whether_it_has_a_cors_policy(clock, answer, has_cors):
+    async def scenario():
+        fleet = Fleet(clock, preflight_path="/api/v1/jobs")
+        fleet.cors = answer
+        await fleet.tick()
+        (backend,) = fleet.backends
+        assert (backend.is_healthy, backend.has_cors) == (True, has_cors)
+        (asked,) = fleet.preflights
+        assert asked.url.path == "/api/v1/jobs"
+        assert {"origin", "access-control-request-method"} <= set(asked.headers)
+        fleet.cors = httpx.Response(503)
+        await fleet.tick(INTERVAL_S)
+        assert backend.has_cors is has_cors, "what is known stays known"
+
+    drive(scenario())
+
+
+def test_what_is_ill_is_sent_no_preflight_and_nobody_is_where_cors_is_off(clock):
+    async def scenario():
+        ill = Fleet(clock, preflight_path="/api/v1/jobs")
+        ill.says["b0"] = httpx.ConnectError("refused")
+        off = Fleet(clock)
+        for fleet in (ill, off):
+            await fleet.tick()
+            assert fleet.preflights == []
+            assert fleet.backends[0].has_cors is None
 
     drive(scenario())

@@ -230,3 +230,21 @@ def test_reading_settings_loads_no_server_and_no_terminal_library() -> None:
     root = Path(__file__).parents[3]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("environ", "content", "expected"),
+    [
+        ({}, "", ("*",)),
+        ({"CORS_ORIGIN": ""}, "", ()),
+        ({"CORS_ORIGIN": "none"}, "", ()),
+        ({"CORS_ORIGIN": ""}, "CORS_ORIGIN=https://a.test", ()),
+        ({}, "CORS_ORIGIN=", ()),
+        ({"CORS_ORIGIN": "https://a.test"}, "", ("https://a.test",)),
+    ],
+    ids=["default", "empty", "none", "empty-hides-file", "empty-in-file", "given"],
+)
+def test_an_empty_cors_origin_is_no_origin_not_all(
+    tmp_path: Path, environ: dict[str, str], content: str, expected: tuple[str, ...]
+) -> None:
+    assert load(environ, env_file(tmp_path, content)).settings.cors_origin == expected

@@ -65,6 +65,8 @@ def test_database_of_a_redis_url(text: str, number: int | None) -> None:
         (values.networks, "none", ()),
         (values.origins, "*", ("*",)),
         (values.origins, "https://a.example, http://b:8080/", ("https://a.example", "http://b:8080")),
+        (values.origins, "HTTPS://A.example:443, http://b:80, http://b", ("https://a.example", "http://b")),
+        (values.origins, "http://[::1]:80, null", ("http://[::1]", "null")),
         (values.listen_host, "[::]", "::"),
         (values.listen_host, "::1", "::1"),
         (values.listen_host, "0.0.0.0", "0.0.0.0"),
