@@ -153,8 +153,13 @@ class _Listener(asyncio.Protocol):
         self._tail = data[-(len(self._mark) - 1) :]
 
 
-async def listen(port: int, streams: int, events: int, limit_s: float, memory: Callable[[], int]) -> Heard:
-    """Open `streams` event streams; when each has an event, wait until each has `events` more, limit_s at most."""
+async def listen(
+    port: int, streams: int, events: int, limit_s: float, memory: Callable[[], int], pause_s: float = 0.0
+) -> Heard:
+    """Open `streams` event streams; when each has an event, wait until each has `events` more, limit_s at most.
+
+    pause_s: after each _CONNECT_BATCH of them.
+    """
     loop = asyncio.get_running_loop()
     before = memory()
     listeners: list[_Listener] = []
@@ -168,6 +173,7 @@ async def listen(port: int, streams: int, events: int, limit_s: float, memory: C
             if failures:
                 raise StreamError(f"stream {len(listeners)} did not open: {type(failures[0]).__name__}")
             listeners += [one[1] for one in opened if not isinstance(one, BaseException)]
+            await asyncio.sleep(pause_s)
         await _until(lambda: all(one.events for one in listeners), limit_s)
         at_start = [one.events for one in listeners]
         refused = [one.head for one in listeners if one.head and not one.head.endswith(b" 200")]

@@ -2,9 +2,10 @@
 
 Method: each peer is started fresh in each round, warmed, and its capacity measured in a closed loop (64 connections).
 Then GETs of a 200-byte answer are due at exponential intervals (a Poisson process), at each share of that capacity,
-over 256 kept-alive connections; latency is counted from when a request was due, so that a gateway that stops is
-charged with all that would have come meanwhile (no coordinated omission). Right after each, the backend is asked
-directly at the same rate and the same times: the overhead is the difference of the same percentile of the two.
+over 256 kept-alive connections that have had a request each; latency is counted from when a request was due, so that a
+gateway that stops is charged with all that would have come meanwhile (no coordinated omission). Right after each, the
+backend is asked directly at the same rate and the same times: the overhead is the difference of the same percentile of
+the two.
 `fastgw` and `envoy`, `nginx` forward; `fastgw_whole` and `nginx_lua` have the full chain over the same Redis
 (fastgw_whole with metrics, access log and trace headers too). Medians over rounds [lowest..highest].
 
