@@ -7,6 +7,7 @@ A question that was not asked stays as it was, with the machine and the commit o
 from __future__ import annotations
 
 import json
+import shutil
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ NAME = "figures.json"
 
 
 def keep(folder: Path, environment: dict[str, Any], method: dict[str, Any], answers: Sequence[Answer]) -> Path:
-    """folder: results. The file written."""
+    """folder: results. The file written. Pictures of the run, in folder/latest, are kept beside it."""
     path = folder / "kept" / NAME
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = load(folder)
@@ -32,6 +33,8 @@ def keep(folder: Path, environment: dict[str, Any], method: dict[str, Any], answ
             "budgets": [plain(budget.as_json()) for budget in answer.budgets],
         }
     path.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+    for picture in (folder / "latest").glob("*.svg"):
+        shutil.copy(picture, path.parent)
     return path
 
 
