@@ -32,8 +32,8 @@ demo: $(VENV)/.demo  ## the whole platform on this machine, answered through the
 test: $(VENV)/.dev lint  ## lint, then every test (real Valkey, uvicorn, sockets), three files at a time
 	@$(BIN)/pytest -n 3 --dist loadfile -m 'not bench'
 
-test-bench: $(VENV)/.dev  ## the bench itself, in short: one at a time, as what is measured needs the cores (4 minutes)
-	@$(BIN)/pytest -m bench tests/house
+test-bench: $(VENV)/.dev  ## what measures, and the bench itself in short: one at a time (5 minutes)
+	@$(BIN)/pytest -m bench
 
 test-fast: $(VENV)/.dev  ## the tests that need no server
 	@$(BIN)/pytest tests/pure tests/house

@@ -52,7 +52,7 @@ def share(values: list[float], part: float) -> float:
     return sorted(values)[min(len(values) - 1, int(part * len(values)))]
 
 
-@pytest.mark.slow
+@pytest.mark.bench
 def test_three_times_the_capacity(record_property) -> None:
     with (
         Uvicorn("tests.support.limited_app:app") as backend,
@@ -103,7 +103,7 @@ def test_three_times_the_capacity(record_property) -> None:
         assert gateway.log.count("overload: ") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.bench
 def test_three_times_the_gateways_own_capacity(record_property, monkeypatch) -> None:
     """The gateway's own CPU is what is short. Tracing its memory makes it four times slower: then load and backend,
     which share two cores with it, are not.

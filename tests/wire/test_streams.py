@@ -191,7 +191,7 @@ def open_streams(gateway, count, events):
 OPEN: list[socket.socket] = []
 
 
-@pytest.mark.parametrize("count", [200, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [200, pytest.param(2000, marks=pytest.mark.bench)])
 def test_many_event_streams_all_deliver_in_bounded_memory(backend, count, record_property):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 10_000), hard))
