@@ -52,6 +52,10 @@ Orphans = deque[tuple[bytes, bytes]]
 MAX_ORPHANS: Final = 4096
 """The oldest ones are left to expire."""
 
+MAX_REMEMBERED_ORIGIN: Final = 269
+"""Bytes: https://, the longest name of a host (RFC 1035 2.3.4), and a port. Longer ones are hashed each time: a client
+may send 64 KiB, and MAX_VARIANTS of them for each URI."""
+
 ORIGIN_ONLY: Final = (b"origin",)
 """Where the backend has a CORS policy of its own, most that is cached differs by that alone."""
 
@@ -73,9 +77,8 @@ class Names:
         self.is_never = is_never
         self.marker: Marker | None = None
         self.passes: dict[bytes, float] = {}  # scope -> monotonic seconds until which it is taken for not storable
-        self.variants: dict[
-            tuple[bytes, bytes | None], bytes
-        ] = {}  # scope and origin -> name, while nothing else tells
+        # scope and origin -> name, while nothing else tells
+        self.variants: dict[tuple[bytes, bytes | None], bytes] = {}
 
     def use(self, marker: Marker | None) -> None:
         """The marker that stands there from now on; None: an entry, or nothing."""
@@ -94,7 +97,10 @@ class Names:
         vary = marker.vary
         if vary and vary != ORIGIN_ONLY:
             return variant_name(self.base, marker.version, vary, headers, scope)
-        origin = first(headers, b"origin") if vary else None
+        origins = [value for field, value in headers if field == b"origin"] if vary else []
+        if len(origins) > 1 or (origins and len(origins[0]) > MAX_REMEMBERED_ORIGIN):
+            return variant_name(self.base, marker.version, vary, headers, scope)
+        origin = origins[0] if origins else None
         name = self.variants.get((scope, origin))
         if name is None:
             if len(self.variants) >= MAX_VARIANTS:

@@ -8,7 +8,16 @@ import pytest
 
 from fastgw.cache.entry import Marker, encode, new_version
 from fastgw.cache.local import LocalCopies
-from fastgw.cache.lookup import BY_METHOD, BY_REQUEST, BYPASS, MISS, Lookup
+from fastgw.cache.lookup import (
+    BY_METHOD,
+    BY_REQUEST,
+    BYPASS,
+    MAX_REMEMBERED_ORIGIN,
+    MISS,
+    ORIGIN_ONLY,
+    Lookup,
+    Names,
+)
 from fastgw.store.keys import Keys
 from tests.pure.asgi import HOST, accepted, exchange
 from tests.pure.cache.test_local import entry
@@ -159,3 +168,30 @@ def test_an_entry_for_nobody_is_not_for_somebody(lookup) -> None:
         ask.take(encode(entry(is_shared=is_shared)), 0, 0)
         assert lookup.read(ask)
         assert (ask.copy is not None) is is_shared
+
+
+def by_origin() -> tuple[Names, Marker]:
+    names = Names(b"{base}", Keys(), is_never=False)
+    marker = Marker(new_version(), ORIGIN_ONLY, by_identity=False, lifetime_ms=1000)
+    names.use(marker)
+    return names, marker
+
+
+def test_two_origins_in_one_request_are_no_variant_of_the_first() -> None:
+    """Else whoever sends both would fill what the pages of the first are given."""
+    names, marker = by_origin()
+    a, b = (b"origin", b"https://a.example"), (b"origin", b"https://b.example")
+    alone, both = names.variant(marker, [a], b""), names.variant(marker, [a, b], b"")
+    assert alone != both
+    assert names.variant(marker, [a, b], b"") == both
+    assert names.variant(marker, [a], b"") == alone
+    assert len({alone, both, names.variant(marker, [b], b""), names.variant(marker, [], b"")}) == 4
+
+
+def test_a_long_origin_is_not_remembered() -> None:
+    names, marker = by_origin()
+    usual = [(b"origin", b"https://a.example")]
+    long = [(b"origin", b"https://" + b"a" * MAX_REMEMBERED_ORIGIN)]
+    assert names.variant(marker, usual, b"") == names.variant(marker, usual, b"")
+    assert names.variant(marker, long, b"") == names.variant(marker, long, b"")
+    assert list(names.variants) == [(b"", b"https://a.example")]
